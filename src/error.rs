@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The one error type: what was wrong, what was found, what to do about it.
+//!
+//! Empty, timed out and lost are outcomes, not errors: they are `Option`s and counters.
+
+use std::io;
+
+/// What every fallible call of this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a call failed. Whatever the error, nothing that was published or held is lost by it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The topic's name can't be used.
+    #[error("topic name {name:?}: {reason}")]
+    InvalidName {
+        /// The name, cut to its first 64 characters.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An option is outside what it may be.
+    #[error("option {option} is {found}, but must be {allowed}")]
+    InvalidOption {
+        /// The option's name.
+        option: &'static str,
+        /// The value given.
+        found: u64,
+        /// What it may be.
+        allowed: &'static str,
+    },
+    /// The topic exists already and is smaller than what was asked for.
+    #[error("the topic exists with {option} {found}, but {wanted} was asked for; ask for no more than it has, or end its users first")]
+    Mismatch {
+        /// The option's name.
+        option: &'static str,
+        /// What the existing topic has.
+        found: u64,
+        /// What was asked for.
+        wanted: u64,
+    },
+    /// The publisher's memory budget can't take the message, even with its own older messages evicted.
+    #[error("{wanted} bytes don't fit: {used} of the publisher's budget of {budget} bytes are taken by loans and by messages that subscribers hold; release some, or raise the option `memory`")]
+    OutOfMemory {
+        /// Bytes of shared memory that the loan needs.
+        wanted: u64,
+        /// Bytes that this publisher has taken.
+        used: u64,
+        /// The option `memory`.
+        budget: u64,
+    },
+    /// No message can be this large.
+    #[error("a message of {wanted} bytes is larger than the limit of {limit}")]
+    TooLarge {
+        /// Bytes asked for.
+        wanted: u64,
+        /// The most that is possible.
+        limit: u64,
+    },
+    /// The file system that holds the topics is full.
+    #[error("no space left on the file system of {path} for {wanted} more bytes; free some there, or set SHM_ROOT to a larger one (docker: --shm-size)")]
+    NoSpace {
+        /// What was being grown.
+        path: String,
+        /// Bytes that it was to have.
+        wanted: u64,
+    },
+    /// Every participant entry of the topic is taken by a living publisher or subscriber.
+    #[error("all {limit} participants of the topic are taken and alive; end one, or create the topic with a larger option `participants`")]
+    NoParticipant {
+        /// How many the topic has.
+        limit: u32,
+    },
+    /// The subscriber holds as many samples as it may.
+    #[error("all {limit} samples that this subscriber may hold are held; release one, or create the topic with a larger option `holds`")]
+    NoHold {
+        /// How many the topic allows.
+        limit: u32,
+    },
+    /// The topic's segment table is full.
+    #[error("all {limit} segments of the topic are taken; use fewer publishers or fewer sizes of messages")]
+    NoSegment {
+        /// How many a topic can have.
+        limit: u32,
+    },
+    /// A file of the topic doesn't say what it should.
+    #[error("{file} is damaged: {what}; end the topic's users and remove its directory")]
+    Corrupt {
+        /// The file's name.
+        file: String,
+        /// What was expected and what was found.
+        what: String,
+    },
+    /// The topic was made by a version of the library with another layout.
+    #[error("{file} has layout version {found}, but this library speaks {supported}; use one version of shm in all programs")]
+    Version {
+        /// The file's name.
+        file: String,
+        /// The version found.
+        found: u32,
+        /// The version that this library speaks.
+        supported: u32,
+    },
+    /// The root directory isn't safe to use.
+    #[error("{path} is not trusted: {reason}")]
+    NotTrusted {
+        /// The path.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+    /// This process is a fork of the one that made the handle.
+    #[error("this handle belongs to the parent of a fork; make a new one in the child")]
+    Forked,
+    /// The handle was closed while this loan was out.
+    #[error("the publisher of this loan was closed")]
+    Closed,
+    /// The operating system refused.
+    #[error("{call} on {path}: {source}")]
+    Os {
+        /// The call that failed.
+        call: &'static str,
+        /// What it was about.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The message can't be written as msgpack.
+    #[error("cannot write the message as msgpack: {0}")]
+    Encode(String),
+    /// The payload isn't the message that was asked for.
+    #[error("cannot read the payload as this message: {0}")]
+    Decode(String),
+    /// The payload's size isn't that of the plain type.
+    #[error("a {type_name} has {wanted} bytes, but the payload has {found}")]
+    WrongSize {
+        /// The Rust name of the type.
+        type_name: &'static str,
+        /// Its size in bytes.
+        wanted: usize,
+        /// The payload's size in bytes.
+        found: usize,
+    },
+}
+
+impl Error {
+    /// Damage found in `file`.
+    pub(crate) fn corrupt(file: impl Into<String>, what: impl Into<String>) -> Self {
+        Error::Corrupt { file: file.into(), what: what.into() }
+    }
+
+    /// A failed system call.
+    pub(crate) fn os(call: &'static str, path: impl Into<String>, errno: rustix::io::Errno) -> Self {
+        Error::Os { call, path: path.into(), source: errno.into() }
+    }
+
+    /// A failed call of something that takes space on the file system.
+    pub(crate) fn space(
+        call: &'static str,
+        path: impl Into<String>,
+        wanted: u64,
+        errno: rustix::io::Errno,
+    ) -> Self {
+        use rustix::io::Errno;
+        match errno {
+            Errno::NOSPC | Errno::DQUOT | Errno::FBIG => Error::NoSpace { path: path.into(), wanted },
+            other => Error::os(call, path, other),
+        }
+    }
+}

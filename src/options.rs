@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What can be chosen when a publisher or a subscriber is made.
+
+use std::path::PathBuf;
+
+use crate::topic::Wanted;
+
+/// Shared memory that a publisher may take when nothing else is said, in bytes.
+pub(crate) const DEFAULT_MEMORY: u64 = 256 << 20;
+
+/// Options of a [`Publisher`](crate::Publisher). Zero means: as the topic has it, or the default when it is made.
+///
+/// ```
+/// let options = shm::PublisherOptions { capacity: 256, ..Default::default() };
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct PublisherOptions {
+    /// The directory that holds the topics; `None`: `$SHM_ROOT`, else `/dev/shm/shm-<uid>`.
+    pub root: Option<PathBuf>,
+    /// How many messages the topic keeps at least: a power of two from 2 to 1,048,576. Default 64.
+    pub capacity: u32,
+    /// How many publishers and subscribers the topic takes at least: up to 1,024. Default 128.
+    pub participants: u32,
+    /// How many samples one subscriber may hold at least: up to 256. Default 8.
+    pub holds: u32,
+    /// Bytes of shared memory that this publisher's messages may take. Default 256 MiB.
+    pub memory: u64,
+    /// Whether each message carries the time of its publication (CLOCK_REALTIME; reading the clock takes some 25 ns).
+    pub timestamps: bool,
+}
+
+/// Options of a [`Subscriber`](crate::Subscriber). Zero means: as the topic has it, or the default when it is made.
+#[derive(Clone, Debug, Default)]
+pub struct SubscriberOptions {
+    /// The directory that holds the topics; `None`: `$SHM_ROOT`, else `/dev/shm/shm-<uid>`.
+    pub root: Option<PathBuf>,
+    /// How many messages the topic keeps at least: a power of two from 2 to 1,048,576. Default 64.
+    pub capacity: u32,
+    /// How many publishers and subscribers the topic takes at least: up to 1,024. Default 128.
+    pub participants: u32,
+    /// How many samples one subscriber may hold at least: up to 256. Default 8.
+    pub holds: u32,
+    /// How many messages from before the join to receive, as far as the topic still keeps them; `u32::MAX`: all.
+    /// Default 0: from now on.
+    pub history: u32,
+}
+
+impl PublisherOptions {
+    pub(crate) fn wanted(&self) -> Wanted {
+        Wanted { capacity: self.capacity, participants: self.participants, holds: self.holds }
+    }
+}
+
+impl SubscriberOptions {
+    pub(crate) fn wanted(&self) -> Wanted {
+        Wanted { capacity: self.capacity, participants: self.participants, holds: self.holds }
+    }
+}
+
+/// What a topic is like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct TopicInfo {
+    /// How many messages it keeps.
+    pub capacity: u32,
+    /// How many publishers and subscribers it takes.
+    pub participants: u32,
+    /// How many samples one subscriber may hold.
+    pub holds: u32,
+    /// A random number, another one for each topic ever made.
+    pub instance: u64,
+}
+
+impl TopicInfo {
+    pub(crate) fn of(topic: &crate::topic::Topic) -> Self {
+        let geometry = topic.geometry();
+        TopicInfo {
+            capacity: geometry.capacity,
+            participants: geometry.participants,
+            holds: geometry.holds,
+            instance: topic.instance(),
+        }
+    }
+}

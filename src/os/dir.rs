@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Directories and the files in them, reached through descriptors only: a name is never looked up twice from
+//! the root, so that what was checked is what is used.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+
+/// Owner only.
+const DIR_MODE: Mode = Mode::RWXU;
+const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+const DIR_FLAGS: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// An open directory, and its path for messages.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    fd: OwnedFd,
+    path: String,
+}
+
+/// How a file is to be opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Access {
+    ReadOnly,
+    ReadWrite,
+}
+
+impl Dir {
+    /// Opens the directory at `path`; a symbolic link in its last part is refused.
+    pub(crate) fn open_path(path: &Path) -> std::result::Result<Dir, Errno> {
+        let fd = rustix::fs::open(path, DIR_FLAGS, Mode::empty())?;
+        Ok(Dir { fd, path: path.display().to_string() })
+    }
+
+    /// Opens `name` in this directory.
+    pub(crate) fn open_dir(&self, name: &str) -> std::result::Result<Dir, Errno> {
+        let fd = rustix::fs::openat(&self.fd, name, DIR_FLAGS, Mode::empty())?;
+        Ok(Dir { fd, path: self.join(name) })
+    }
+
+    /// Makes `name` in this directory, for the owner only.
+    pub(crate) fn make_dir(&self, name: &str) -> std::result::Result<(), Errno> {
+        rustix::fs::mkdirat(&self.fd, name, DIR_MODE)
+    }
+
+    /// Opens the file `name`.
+    pub(crate) fn open_file(&self, name: &str, access: Access) -> std::result::Result<File, Errno> {
+        let access = match access {
+            Access::ReadOnly => OFlags::RDONLY,
+            Access::ReadWrite => OFlags::RDWR,
+        };
+        // NONBLOCK: a planted fifo must not make the open wait.
+        let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        Ok(rustix::fs::openat(&self.fd, name, flags, Mode::empty())?.into())
+    }
+
+    /// Makes the file `name` with `len` bytes of zeroes that are really there: a full file system is an error here,
+    /// not a SIGBUS later. A file that can't have them is removed again.
+    pub(crate) fn create_file(&self, name: &str, len: u64) -> Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, name, flags, FILE_MODE)
+            .map_err(|errno| Error::space("openat", self.join(name), len, errno))?;
+        match retry(|| rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, len)) {
+            Ok(()) => Ok(fd.into()),
+            Err(errno) => {
+                self.remove_file(name);
+                Err(Error::space("fallocate", self.join(name), len, errno))
+            }
+        }
+    }
+
+    /// Removes the file `name`; that it is gone already is fine, and nothing else can be done about an error.
+    pub(crate) fn remove_file(&self, name: &str) {
+        let _ = rustix::fs::unlinkat(&self.fd, name, AtFlags::empty());
+    }
+
+    /// Removes the empty directory `name`; false when it isn't empty or isn't there.
+    pub(crate) fn remove_dir(&self, name: &str) -> bool {
+        rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR).is_ok()
+    }
+
+    /// Gives the directory `from` the name `to`, in one step. An existing `to` is replaced only when it is empty.
+    pub(crate) fn rename_dir(&self, from: &str, to: &str) -> std::result::Result<(), Errno> {
+        rustix::fs::renameat(&self.fd, from, &self.fd, to)
+    }
+
+    /// The names in this directory.
+    pub(crate) fn names(&self) -> Result<Vec<CString>> {
+        let listing = rustix::fs::Dir::read_from(&self.fd)
+            .map_err(|errno| Error::os("opendir", self.path.clone(), errno))?;
+        let mut names = Vec::new();
+        for entry in listing {
+            let entry = entry.map_err(|errno| Error::os("readdir", self.path.clone(), errno))?;
+            let name = entry.file_name();
+            if name != c"." && name != c".." {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// The path of `name`, for messages.
+    pub(crate) fn join(&self, name: &str) -> String {
+        format!("{}/{name}", self.path)
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Gives the file's memory back to the system while others may have it mapped.
+pub(crate) fn punch(file: &File, len: u64) {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    // Where the file system can't, the memory goes with the last mapping.
+    let _ = retry(|| rustix::fs::fallocate(file, flags, 0, len));
+}
+
+fn retry(mut call: impl FnMut() -> std::result::Result<(), Errno>) -> std::result::Result<(), Errno> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}

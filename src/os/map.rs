@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Shared mappings. What is read through them is never trusted; where they are and how large is kept privately.
+
+use std::fs::File;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use crate::error::{Error, Result};
+use crate::os::dir::Access;
+use crate::sync::AtomicU64;
+
+/// A shared mapping of a whole file.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    raw: MmapRaw,
+}
+
+// Other processes write to the memory, which is why it is reached only as atomic words and through raw pointers
+// under the protocol's rules (I3), never as a plain slice.
+impl Mapping {
+    /// Maps `len` bytes of `file`, which has at least as many. `name` is for messages.
+    pub(crate) fn new(file: &File, len: u64, access: Access, name: &str) -> Result<Mapping> {
+        let os = |source| Error::Os { call: "mmap", path: name.to_owned(), source };
+        let found = file.metadata().map_err(os)?.len();
+        if found < len {
+            return Err(Error::corrupt(name, format!("it was cut off: {found} bytes of {len}")));
+        }
+        let len =
+            usize::try_from(len).map_err(|_| Error::TooLarge { wanted: len, limit: usize::MAX as u64 })?;
+        let mut options = MmapOptions::new();
+        options.len(len);
+        let raw = match access {
+            Access::ReadOnly => options.map_raw_read_only(file),
+            Access::ReadWrite => options.map_raw(file),
+        }
+        .map_err(os)?;
+        Ok(Mapping { raw })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// The address of the mapping; a writable one's may be written through.
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.raw.as_mut_ptr()
+    }
+
+    /// `count` words from byte `offset` on. The caller stores only to words of a writable mapping.
+    ///
+    /// Offsets and counts are computed from a validated geometry; one beyond the mapping is a bug in it and gives
+    /// no words, so that every use of them is a bounds error rather than a wild read.
+    #[inline]
+    pub(crate) fn words(&self, offset: usize, count: usize) -> &[AtomicU64] {
+        let fits = count
+            .checked_mul(8)
+            .and_then(|bytes| bytes.checked_add(offset))
+            .is_some_and(|end| end <= self.len());
+        debug_assert!(fits && offset % 8 == 0);
+        if !fits || offset % 8 != 0 {
+            return &[];
+        }
+        // SAFETY: in bounds and aligned (checked above; mappings are page-aligned); any bits are valid words; the
+        // memory lives as long as `self`; others touch it only atomically.
+        unsafe { std::slice::from_raw_parts(self.base().add(offset).cast::<AtomicU64>(), count) }
+    }
+}

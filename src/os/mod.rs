@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every system call of the library: files and mappings, the liveness lock, fork detection, the futex.
+
+pub(crate) mod dir;
+pub(crate) mod fork;
+pub(crate) mod futex;
+pub(crate) mod lock;
+pub(crate) mod map;
+
+/// A number that no other call returns, for instance ids and temporary names. Never 0.
+pub(crate) fn random_u64() -> crate::Result<u64> {
+    let mut bytes = [0u8; 8];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(n) => filled += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(crate::Error::os("getrandom", "an instance id", errno)),
+        }
+    }
+    Ok(u64::from_ne_bytes(bytes) | 1)
+}
+
+/// Nanoseconds since the epoch (CLOCK_REALTIME), for the timestamps of messages.
+pub(crate) fn realtime_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+}

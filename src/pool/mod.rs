@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where payloads live: each publisher has segments of its own, each segment equal chunks of one size class.
+//!
+//! A chunk is always in one of four places, all of them known to its publisher alone but for the second:
+//!
+//! ```text
+//!   free --loan--> loaned --publish--> in the ring --overwritten or evicted--> limbo --reclaim--> free
+//!     ^               |
+//!     +---discarded---+
+//! ```
+//!
+//! What a loan does when its class has no free chunk, cheapest first: reclaim what left the ring (I3); take over
+//! a dead publisher's segment or make a new one, within the budget; take a larger free chunk; destroy segments
+//! that are wholly free; recover dead participants, who may hold chunks; evict this publisher's oldest message.
+//! Only then it is an error, and everything that was published and held is as it was, but for what was evicted.
+
+mod class;
+mod orphan;
+mod segment;
+mod views;
+
+use std::ptr::NonNull;
+
+use crate::error::{Error, Result};
+use crate::ring::{ChunkId, Retiring, MAX_CHUNKS, SEGMENTS};
+use crate::sync::Ordering;
+use crate::topic::layout::{ChunkHeader, SegmentState, SegmentWord, CHUNK_HEADER};
+use crate::topic::Topic;
+use segment::{file_size, Segment};
+
+pub(crate) use views::{Message, Views};
+
+/// Chunks are made in files of at least this many bytes ...
+const SMALLEST_SEGMENT: u64 = 16 << 10;
+/// ... and, when one chunk isn't larger, of at most this many.
+const LARGEST_SEGMENT: u64 = 4 << 20;
+/// A scarce loan may take a free chunk of at most this many times its size, before others are made to pay.
+const LARGER: u64 = 4;
+/// How many scarce loans go by between two looks for dead participants, or for room on a file system that was full:
+/// both cost system calls.
+const SCARCE_ROUNDS: u32 = 256;
+/// What one reclaim should yield, so that looking at every subscriber's holds is spread over many messages.
+const BATCH_BYTES: u64 = 64 << 10;
+
+/// A chunk in its publisher's hands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chunk {
+    pub(crate) id: ChunkId,
+    start: NonNull<u8>,
+    /// Bytes of payload that it takes.
+    pub(crate) size: usize,
+}
+
+impl Chunk {
+    pub(crate) fn payload(&self) -> NonNull<u8> {
+        // SAFETY: a chunk is a header and a payload.
+        unsafe { self.start.add(CHUNK_HEADER) }
+    }
+
+    /// Fills the header but for the position.
+    #[inline]
+    pub(crate) fn describe(&self, len: usize, timestamp: u64, publisher: u32) {
+        debug_assert!(len <= self.size);
+        let header =
+            ChunkHeader { position: 0, len: len as u64, timestamp, flags: 0, publisher, reserved: [0; 4] };
+        // SAFETY: the chunk is loaned, so nobody else reads or writes it (I3); it starts aligned with a header.
+        unsafe { self.start.cast::<ChunkHeader>().write(header) };
+    }
+
+    /// Writes the position that the chunk is about to be published at.
+    #[inline]
+    pub(crate) fn stamp(&self, position: u64) {
+        // SAFETY: as above: before W1 nobody else sees it. The position is the header's first word.
+        unsafe { self.start.cast::<u64>().write(position) };
+    }
+}
+
+/// The chunks of one size.
+#[derive(Debug)]
+struct Class {
+    payload: u64,
+    /// Last in, first out: what was used last is likeliest to be in the cache.
+    free: Vec<ChunkId>,
+    total: u64,
+}
+
+/// One publisher's memory.
+pub(crate) struct Pool {
+    /// By entry of the segment table.
+    segments: Vec<Option<Segment>>,
+    classes: Vec<Class>,
+    retiring: Retiring,
+    budget: u64,
+    used: u64,
+    /// Loans that found neither a free chunk nor room.
+    scarce: u32,
+    /// The value of `scarce` from which on the file system is asked again.
+    full_until: u32,
+}
+
+// SAFETY: the pointers that a pool gives out point into its own mappings, which move with it between threads.
+unsafe impl Send for Pool {}
+
+impl Pool {
+    /// An empty pool that may take `budget` bytes of shared memory.
+    pub(crate) fn new(topic: &Topic, budget: u64) -> Pool {
+        let mut pool = Pool {
+            segments: Vec::new(),
+            classes: Vec::new(),
+            retiring: Retiring::default(),
+            budget,
+            used: 0,
+            scarce: 0,
+            full_until: 0,
+        };
+        // What the dead left and nobody reads any more.
+        pool.destroy_orphans(topic);
+        pool
+    }
+
+    /// A chunk for `len` bytes.
+    #[inline]
+    pub(crate) fn loan(&mut self, topic: &Topic, len: usize) -> Result<Chunk> {
+        let payload = class::payload_size(len)?;
+        let class = self.class(payload);
+        let id = match self.classes[class].free.pop() {
+            Some(id) => id,
+            None => self.loan_slow(topic, class)?,
+        };
+        Ok(self.chunk(id))
+    }
+
+    /// Takes a loan back unused.
+    pub(crate) fn discard(&mut self, chunk: Chunk) {
+        self.free(chunk.id);
+    }
+
+    /// Notes that a loan was published at `position`.
+    #[inline]
+    pub(crate) fn published(&mut self, position: u64, chunk: Chunk) {
+        self.retiring.published(position, chunk.id);
+    }
+
+    /// Gives back what can be given back before leaving; what is still read stays, as an orphan.
+    pub(crate) fn leave(&mut self, topic: &Topic) {
+        self.reclaim(topic);
+        self.destroy_free_segments(topic);
+    }
+
+    fn chunk(&self, id: ChunkId) -> Chunk {
+        let segment = self.segments[id.segment() as usize].as_ref();
+        let found = segment.and_then(|segment| Some((segment.chunk(id.index())?, segment.payload_size())));
+        // Every id in this pool was made from one of its own segments, which stay while an id of theirs is anywhere.
+        let (start, size) = found.unwrap_or_else(|| unreachable!("{id:?} is not of this pool"));
+        Chunk { id, start, size: size as usize }
+    }
+
+    /// The class for chunks of exactly `payload` bytes.
+    #[inline]
+    fn class(&mut self, payload: u64) -> usize {
+        match self.classes.iter().position(|class| class.payload == payload) {
+            Some(index) => index,
+            None => {
+                self.classes.push(Class { payload, free: Vec::new(), total: 0 });
+                self.classes.len() - 1
+            }
+        }
+    }
+
+    fn free(&mut self, id: ChunkId) {
+        free_into(&self.segments, &mut self.classes, id);
+    }
+
+    fn reclaim(&mut self, topic: &Topic) -> usize {
+        let Pool { segments, classes, retiring, .. } = self;
+        retiring.reclaim(topic.ring(), topic, |id| free_into(segments, classes, id))
+    }
+
+    #[cold]
+    fn loan_slow(&mut self, topic: &Topic, class: usize) -> Result<ChunkId> {
+        self.reclaim(topic);
+        let few = (self.classes[class].free.len() as u64) < self.batch(topic, class);
+        if few {
+            self.try_grow(topic, class)?;
+        }
+        match self.classes[class].free.pop() {
+            Some(id) => Ok(id),
+            None => self.loan_scarce(topic, class),
+        }
+    }
+
+    /// How many free chunks a reclaim should give before it is worth making more.
+    fn batch(&self, topic: &Topic, class: usize) -> u64 {
+        let most = BATCH_BYTES / class::stride(self.classes[class].payload);
+        if most <= 1 {
+            return 1;
+        }
+        let ring = u64::from(topic.geometry().capacity) / 4;
+        most.min(ring.max(4 * topic.subscribers().count() as u64)).max(1)
+    }
+
+    /// The budget or the file system is exhausted: take what costs somebody something.
+    fn loan_scarce(&mut self, topic: &Topic, class: usize) -> Result<ChunkId> {
+        self.scarce = self.scarce.wrapping_add(1);
+        let payload = self.classes[class].payload;
+        let wanted = file_size(class::stride(payload), 1);
+        if wanted > self.budget {
+            // Nothing that others would lose could make room for it.
+            return Err(Error::OutOfMemory { wanted, used: self.used, budget: self.budget });
+        }
+        let held_back = !self.retiring.limbo().is_empty();
+        if held_back && self.scarce % SCARCE_ROUNDS == 1 {
+            self.recover_dead(topic)?;
+        }
+        loop {
+            if let Some(id) = self.pop_scarce(topic, class)? {
+                return Ok(id);
+            }
+            if !self.retiring.evict_oldest(topic.ring()) {
+                break;
+            }
+            self.reclaim(topic);
+        }
+        // Nothing of ours is in the ring: what is missing is loaned, or held by the living or the dead.
+        self.recover_dead(topic)?;
+        self.full_until = self.scarce;
+        match self.pop_scarce(topic, class)? {
+            Some(id) => Ok(id),
+            None => {
+                self.grow(topic, class)?;
+                let popped = self.classes[class].free.pop();
+                popped.ok_or(Error::OutOfMemory { wanted, used: self.used, budget: self.budget })
+            }
+        }
+    }
+
+    fn recover_dead(&mut self, topic: &Topic) -> Result<()> {
+        if topic.recover_dead()? > 0 {
+            self.reclaim(topic);
+            self.destroy_orphans(topic);
+        }
+        Ok(())
+    }
+
+    /// A free chunk of this class or a larger one, or of a new segment in the place of free ones.
+    fn pop_scarce(&mut self, topic: &Topic, class: usize) -> Result<Option<ChunkId>> {
+        if let Some(id) = self.classes[class].free.pop().or_else(|| self.take_larger(class, LARGER)) {
+            return Ok(Some(id));
+        }
+        let others_free = self.classes.iter().any(|other| !other.free.is_empty());
+        if others_free && self.destroy_free_segments(topic) > 0 {
+            self.try_grow(topic, class)?;
+        }
+        Ok(self.classes[class].free.pop().or_else(|| self.take_larger(class, u64::MAX)))
+    }
+
+    /// The smallest free chunk of a class up to `times` larger.
+    fn take_larger(&mut self, class: usize, times: u64) -> Option<ChunkId> {
+        let payload = self.classes[class].payload;
+        let most = payload.saturating_mul(times);
+        self.classes
+            .iter_mut()
+            .filter(|other| other.payload > payload && other.payload <= most && !other.free.is_empty())
+            .min_by_key(|other| other.payload)?
+            .free
+            .pop()
+    }
+
+    /// Grows if there is room, and not when there was none a moment ago.
+    fn try_grow(&mut self, topic: &Topic, class: usize) -> Result<()> {
+        if self.scarce.wrapping_sub(self.full_until) as i32 <= 0 && self.full_until != self.scarce {
+            return Ok(());
+        }
+        match self.grow(topic, class) {
+            Err(Error::NoSpace { .. }) => {
+                self.full_until = self.scarce.wrapping_add(SCARCE_ROUNDS);
+                Ok(())
+            }
+            Ok(()) | Err(Error::OutOfMemory { .. } | Error::NoSegment { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds a segment to the class: a dead publisher's, or a new one.
+    fn grow(&mut self, topic: &Topic, class: usize) -> Result<()> {
+        let payload = self.classes[class].payload;
+        let stride = class::stride(payload);
+        // First of all: this is where a publisher that lives at its budget's edge turns back at each loan.
+        let room = self.budget_left(stride);
+        if room == 0 {
+            let wanted = file_size(stride, 1);
+            return Err(Error::OutOfMemory { wanted, used: self.used, budget: self.budget });
+        }
+        if self.adopt_orphan(topic, payload)? {
+            return Ok(());
+        }
+        let count = self.growth(topic, class).min(room);
+        // A file system that can't take many may still take one.
+        match self.make_segment(topic, stride, count) {
+            Err(Error::NoSpace { .. }) if count > 1 => self.make_segment(topic, stride, 1),
+            other => other,
+        }
+    }
+
+    /// How many chunks to add: as many as there are, up to what a full ring and one batch need.
+    fn growth(&self, topic: &Topic, class: usize) -> u64 {
+        let Class { payload, total, .. } = self.classes[class];
+        let stride = class::stride(payload);
+        let fit = |bytes: u64| (bytes / stride).max(1);
+        let geometry = topic.geometry();
+        let batch = self.batch(topic, class);
+        let needed = u64::from(geometry.capacity) + u64::from(geometry.holds) + batch;
+        total
+            .max(fit(SMALLEST_SEGMENT - SEGMENT_ROOM))
+            .min(needed.saturating_sub(total).max(batch).max(fit(SMALLEST_SEGMENT - SEGMENT_ROOM)))
+            .min(fit(LARGEST_SEGMENT))
+            .min(u64::from(MAX_CHUNKS))
+    }
+
+    /// How many chunks of `stride` one more segment may have.
+    fn budget_left(&self, stride: u64) -> u64 {
+        self.budget.saturating_sub(self.used).saturating_sub(SEGMENT_ROOM) / stride
+    }
+
+    fn make_segment(&mut self, topic: &Topic, stride: u64, count: u64) -> Result<()> {
+        let count = count as u32;
+        let me = topic.index();
+        for (segment, word) in (1..).zip(&topic.segments()[1..]) {
+            let seen = SegmentWord(word.load(Ordering::Acquire));
+            let generation = seen.generation();
+            let creating = SegmentWord::new(SegmentState::Creating, me, generation);
+            // AcqRel: entries are taken by one publisher only, before the file exists (I4).
+            if seen.state() != SegmentState::Empty
+                || word.compare_exchange(seen.0, creating.0, Ordering::AcqRel, Ordering::Relaxed).is_err()
+            {
+                continue;
+            }
+            return match Segment::create(topic, segment, generation, stride, count) {
+                Ok(made) => {
+                    let ready = SegmentWord::new(SegmentState::Ready, me, generation);
+                    // Release: who sees READY finds the file whole.
+                    word.store(ready.0, Ordering::Release);
+                    self.add(segment, made, 0..count);
+                    Ok(())
+                }
+                Err(error) => {
+                    Segment::destroy_file(topic, segment, generation);
+                    let empty = SegmentWord::new(SegmentState::Empty, 0, generation.wrapping_add(1));
+                    word.store(empty.0, Ordering::Release);
+                    Err(error)
+                }
+            };
+        }
+        Err(Error::NoSegment { limit: SEGMENTS - 1 })
+    }
+
+    /// Takes a mapped segment in, with those of its chunks that are free.
+    fn add(&mut self, segment: u32, mapped: Segment, free: impl Iterator<Item = u32>) {
+        let class = self.class(mapped.payload_size());
+        self.used += mapped.size();
+        self.classes[class].total += u64::from(mapped.count());
+        // Lowest index on top.
+        let first = self.classes[class].free.len();
+        self.classes[class].free.extend(free.map(|index| ChunkId::new(segment, index)));
+        self.classes[class].free[first..].reverse();
+        if self.segments.len() <= segment as usize {
+            self.segments.resize_with(segment as usize + 1, || None);
+        }
+        self.segments[segment as usize] = Some(mapped);
+    }
+
+    /// Destroys every segment all of whose chunks are free; returns how many.
+    fn destroy_free_segments(&mut self, topic: &Topic) -> usize {
+        let mut free = vec![0u32; self.segments.len()];
+        for id in self.classes.iter().flat_map(|class| &class.free) {
+            free[id.segment() as usize] += 1;
+        }
+        let mut destroyed = 0;
+        for (segment, free) in (0..).zip(free) {
+            let whole = self.segments[segment as usize].as_ref().is_some_and(|mapped| mapped.count() == free);
+            if whole {
+                self.destroy(topic, segment);
+                destroyed += 1;
+            }
+        }
+        destroyed
+    }
+
+    /// Destroys a segment of ours to which neither the ring nor a hold refers.
+    fn destroy(&mut self, topic: &Topic, segment: u32) {
+        let Some(mapped) = self.segments[segment as usize].take() else { return };
+        let class = self.class(mapped.payload_size());
+        self.classes[class].free.retain(|id| id.segment() != segment);
+        self.classes[class].total -= u64::from(mapped.count());
+        self.used -= mapped.size();
+        orphan::destroy(topic, segment, mapped.generation());
+    }
+}
+
+/// Room for a segment's header, and then some, in sums of bytes.
+const SEGMENT_ROOM: u64 = crate::topic::layout::SEGMENT_HEADER as u64;
+
+fn free_into(segments: &[Option<Segment>], classes: &mut [Class], id: ChunkId) {
+    let Some(Some(segment)) = segments.get(id.segment() as usize) else { return };
+    let payload = segment.payload_size();
+    if let Some(class) = classes.iter_mut().find(|class| class.payload == payload) {
+        class.free.push(id);
+    }
+}

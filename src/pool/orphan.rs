@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Segments whose publisher is gone: adopted by a publisher that needs their size, destroyed when nobody
+//! reads them any more.
+
+use super::segment::{file_size, NotMapped, Segment};
+use super::Pool;
+use crate::error::{Error, Result};
+use crate::os::dir::Access;
+use crate::ring::{ChunkId, Holder};
+use crate::sync::{fence, AtomicU64, Ordering};
+use crate::topic::layout::{SegmentState, SegmentWord};
+use crate::topic::Topic;
+
+/// Unlinks a segment that nothing refers to, through DYING, so that a kill at any point leaves no file behind an
+/// EMPTY entry (I4).
+pub(super) fn destroy(topic: &Topic, segment: u32, generation: u32) {
+    let word = &topic.segments()[segment as usize];
+    let dying = SegmentWord::new(SegmentState::Dying, topic.index(), generation);
+    // Release, twice: the states are seen in this order.
+    word.store(dying.0, Ordering::Release);
+    Segment::destroy_file(topic, segment, generation);
+    let empty = SegmentWord::new(SegmentState::Empty, 0, generation.wrapping_add(1));
+    word.store(empty.0, Ordering::Release);
+}
+
+/// Makes an ORPHAN this publisher's, in state `state`. False when somebody else was faster.
+fn take(topic: &Topic, word: &AtomicU64, seen: SegmentWord, state: SegmentState) -> bool {
+    let mine = SegmentWord::new(state, topic.index(), seen.generation());
+    // Acquire: pairs with the recoverer's Release, behind which the dead publisher wrote its last.
+    word.compare_exchange(seen.0, mine.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+}
+
+fn orphans(topic: &Topic) -> impl Iterator<Item = (u32, &AtomicU64, SegmentWord)> {
+    (1..).zip(&topic.segments()[1..]).filter_map(|(segment, word)| {
+        let seen = SegmentWord(word.load(Ordering::Acquire));
+        (seen.state() == SegmentState::Orphan).then_some((segment, word, seen))
+    })
+}
+
+impl Pool {
+    /// Takes over one orphan with chunks of exactly `payload` bytes, if there is one that the budget allows.
+    pub(super) fn adopt_orphan(&mut self, topic: &Topic, payload: u64) -> Result<bool> {
+        for (segment, word, seen) in orphans(topic) {
+            if !take(topic, word, seen, SegmentState::Ready) {
+                continue;
+            }
+            let give_back = |_| word.store(seen.0, Ordering::Release);
+            match Segment::open(topic, segment, seen.generation(), Access::ReadWrite) {
+                Ok(mapped)
+                    if mapped.payload_size() == payload && self.used + mapped.size() <= self.budget =>
+                {
+                    self.adopt(topic, segment, mapped);
+                    return Ok(true);
+                }
+                Ok(_) => give_back(()),
+                // Destroyed by its publisher but for the entry, which that one's death kept from becoming EMPTY.
+                Err(NotMapped::Gone) => destroy(topic, segment, seen.generation()),
+                // Damaged: of no use for us, but its messages may still be read.
+                Err(NotMapped::Failed(Error::Corrupt { .. } | Error::Version { .. })) => give_back(()),
+                Err(NotMapped::Failed(error)) => {
+                    give_back(());
+                    return Err(error);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn adopt(&mut self, topic: &Topic, segment: u32, mapped: Segment) {
+        debug_assert_eq!(mapped.size(), file_size(mapped.stride(), mapped.count()));
+        let count = mapped.count();
+        let in_ring: Vec<(u64, ChunkId)> = topic
+            .ring()
+            .chunks()
+            .filter(|(_, chunk)| chunk.segment() == segment && chunk.index() < count)
+            .collect();
+        let mut elsewhere = vec![true; count as usize];
+        for (_, chunk) in &in_ring {
+            elsewhere[chunk.index() as usize] = false;
+        }
+        self.add(segment, mapped, std::iter::empty());
+        let others = (0..count).filter(|&index| elsewhere[index as usize]);
+        self.retiring.adopt(in_ring, others.map(|index| ChunkId::new(segment, index)));
+        self.reclaim(topic);
+    }
+
+    /// Destroys every orphan to which neither the ring nor a hold refers.
+    pub(super) fn destroy_orphans(&mut self, topic: &Topic) {
+        for (segment, word, seen) in orphans(topic) {
+            if !take(topic, word, seen, SegmentState::Dying) {
+                continue;
+            }
+            if is_referred_to(topic, segment) {
+                word.store(seen.0, Ordering::Release);
+            } else {
+                destroy(topic, segment, seen.generation());
+            }
+        }
+    }
+}
+
+/// Whether the ring or a hold names a chunk of `segment`. Its owner is dead, so nothing puts one into the ring (I2),
+/// and what is out of it and not held now isn't held later (I3).
+fn is_referred_to(topic: &Topic, segment: u32) -> bool {
+    if topic.ring().chunks().any(|(_, chunk)| chunk.segment() == segment) {
+        return true;
+    }
+    // Between S1 and S2.
+    fence(Ordering::SeqCst);
+    let mut held = false;
+    topic.each_hold(|word| held |= ChunkId::from_hold_word(word).segment() == segment);
+    held
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A segment's file: made and written by one publisher, mapped read-only by everyone else.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::ptr::NonNull;
+
+use bytemuck::Zeroable;
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+use crate::os::dir::{punch, Access};
+use crate::os::map::Mapping;
+use crate::ring::MAX_CHUNKS;
+use crate::topic::layout::{
+    segment_name, SegmentHeader, CHUNK_HEADER, SEGMENT_HEADER, SEGMENT_MAGIC, VERSION,
+};
+use crate::topic::Topic;
+
+/// Why a segment can't be used.
+pub(super) enum NotMapped {
+    /// Its file isn't there.
+    Gone,
+    Failed(Error),
+}
+
+/// A mapped segment, with its sizes as they were when they were checked.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    map: Mapping,
+    generation: u32,
+    stride: u64,
+    count: u32,
+}
+
+/// Bytes of the file of a segment.
+pub(super) fn file_size(stride: u64, count: u32) -> u64 {
+    SEGMENT_HEADER as u64 + stride * u64::from(count)
+}
+
+impl Segment {
+    /// Makes the file of `segment`, whose entry says CREATING.
+    pub(super) fn create(
+        topic: &Topic,
+        segment: u32,
+        generation: u32,
+        stride: u64,
+        count: u32,
+    ) -> Result<Segment> {
+        let name = segment_name(segment, generation);
+        let size = file_size(stride, count);
+        let path = topic.dir().join(&name);
+        let file = topic.dir().create_file(&name, size)?;
+        let header = SegmentHeader {
+            magic: SEGMENT_MAGIC,
+            version: VERSION,
+            segment,
+            generation,
+            count,
+            instance: topic.instance(),
+            stride,
+            ..SegmentHeader::zeroed()
+        };
+        file.write_all_at(bytemuck::bytes_of(&header), 0).map_err(|source| Error::Os {
+            call: "write",
+            path: path.clone(),
+            source,
+        })?;
+        let map = Mapping::new(&file, size, Access::ReadWrite, &path)?;
+        Ok(Segment { map, generation, stride, count })
+    }
+
+    /// Maps the existing file of `segment`.
+    pub(super) fn open(
+        topic: &Topic,
+        segment: u32,
+        generation: u32,
+        access: Access,
+    ) -> std::result::Result<Segment, NotMapped> {
+        let name = segment_name(segment, generation);
+        let path = topic.dir().join(&name);
+        let file = topic.dir().open_file(&name, access).map_err(|errno| match errno {
+            Errno::NOENT => NotMapped::Gone,
+            errno => NotMapped::Failed(Error::os("open", path.clone(), errno)),
+        })?;
+        Self::check_and_map(topic, &file, segment, generation, access, &path).map_err(NotMapped::Failed)
+    }
+
+    fn check_and_map(
+        topic: &Topic,
+        file: &File,
+        segment: u32,
+        generation: u32,
+        access: Access,
+        path: &str,
+    ) -> Result<Segment> {
+        let mut header = SegmentHeader::zeroed();
+        file.read_exact_at(bytemuck::bytes_of_mut(&mut header), 0)
+            .map_err(|_| Error::corrupt(path, "it was cut off within its header"))?;
+        if header.magic != SEGMENT_MAGIC {
+            let what = format!("its first word is {:#018x}, not {SEGMENT_MAGIC:#018x}", header.magic);
+            return Err(Error::corrupt(path, what));
+        }
+        if header.version != VERSION {
+            return Err(Error::Version { file: path.into(), found: header.version, supported: VERSION });
+        }
+        if (header.segment, header.generation, header.instance) != (segment, generation, topic.instance()) {
+            return Err(Error::corrupt(path, "it belongs to another topic or place"));
+        }
+        let (stride, count) = (header.stride, header.count);
+        let whole = (2 * CHUNK_HEADER as u64..=super::class::stride(super::class::MAX_PAYLOAD))
+            .contains(&stride)
+            && stride % CHUNK_HEADER as u64 == 0
+            && (1..=MAX_CHUNKS).contains(&count);
+        if !whole {
+            return Err(Error::corrupt(path, format!("it says {count} chunks of {stride} bytes")));
+        }
+        let map = Mapping::new(file, file_size(stride, count), access, path)?;
+        Ok(Segment { map, generation, stride, count })
+    }
+
+    /// Gives the memory back, though subscribers may still have the file mapped, and removes the file.
+    pub(super) fn destroy_file(topic: &Topic, segment: u32, generation: u32) {
+        let name = segment_name(segment, generation);
+        if let Ok(file) = topic.dir().open_file(&name, Access::ReadWrite) {
+            punch(&file, file.metadata().map_or(0, |data| data.len()));
+        }
+        topic.dir().remove_file(&name);
+    }
+
+    #[inline]
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    pub(super) fn stride(&self) -> u64 {
+        self.stride
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    /// Bytes of payload that one of its chunks takes.
+    #[inline]
+    pub(super) fn payload_size(&self) -> u64 {
+        self.stride - CHUNK_HEADER as u64
+    }
+
+    /// The start of a chunk; `None` for an index beyond the segment.
+    #[inline]
+    pub(super) fn chunk(&self, index: u32) -> Option<NonNull<u8>> {
+        if index >= self.count {
+            return None;
+        }
+        let offset = SEGMENT_HEADER + self.stride as usize * index as usize;
+        // SAFETY: the mapping has header + count * stride bytes (checked when it was made), so this is inside.
+        NonNull::new(unsafe { self.map.base().add(offset) })
+    }
+}

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The publishing side of a topic: loan a chunk, write in place, publish.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+use bytemuck::{NoUninit, Pod};
+
+use crate::error::{Error, Result};
+use crate::options::{PublisherOptions, TopicInfo, DEFAULT_MEMORY};
+use crate::os::realtime_ns;
+use crate::pool::{Chunk, Pool};
+use crate::topic::{Role, Topic};
+use crate::wait::Waker;
+
+/// Publishes messages to a topic.
+///
+/// It may move between threads but not be used by two at once (`Send`, not `Sync`): give each thread its own, or put it
+/// behind a `Mutex`. Any number of publishers, in any number of processes, share a topic; all subscribers see their
+/// messages in one order. When the topic's ring is full the oldest message makes room: publishing never waits.
+///
+/// ```
+/// # let root = tempfile::tempdir()?; std::env::set_var("SHM_ROOT", root.path());
+/// let subscriber = shm::Subscriber::new("/greetings")?;
+/// let publisher = shm::Publisher::new("/greetings")?;
+/// let mut loan = publisher.loan(5)?;
+/// loan.copy_from_slice(b"hello");
+/// loan.publish()?;
+/// assert_eq!(&*subscriber.receive()?, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Publisher {
+    state: RefCell<State>,
+    // After the pool: leaving the topic makes orphans of what the pool didn't give back.
+    topic: Topic,
+    timestamps: bool,
+}
+
+/// What changes with each message. No user code runs while it is borrowed, so the borrows never meet.
+struct State {
+    pool: Pool,
+    waker: Waker,
+}
+
+impl Publisher {
+    /// Joins `topic`, making it when it isn't there.
+    ///
+    /// # Errors
+    /// See [`with_options`](Self::with_options).
+    pub fn new(topic: &str) -> Result<Publisher> {
+        Self::with_options(topic, &PublisherOptions::default())
+    }
+
+    /// Joins `topic`, making it when it isn't there, with at least the sizes that `options` ask for.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`] and [`Error::InvalidOption`] for what the caller got wrong; [`Error::Mismatch`] when the
+    /// topic exists with less; [`Error::NoParticipant`], [`Error::NoSpace`] when there is no room;
+    /// [`Error::NotTrusted`], [`Error::Corrupt`], [`Error::Version`] for files that can't be used; [`Error::Os`].
+    pub fn with_options(topic: &str, options: &PublisherOptions) -> Result<Publisher> {
+        let topic = Topic::open(topic, options.root.as_deref(), options.wanted(), Role::Publisher)?;
+        let budget = if options.memory == 0 { DEFAULT_MEMORY } else { options.memory };
+        let pool = Pool::new(&topic, budget);
+        let state = RefCell::new(State { pool, waker: Waker::default() });
+        Ok(Publisher { state, topic, timestamps: options.timestamps })
+    }
+
+    /// Lends `len` bytes of shared memory, aligned to 64, to write a message into. The content is unspecified.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] when the budget can't take it even with older messages of this publisher evicted;
+    /// [`Error::NoSpace`], [`Error::NoSegment`], [`Error::TooLarge`]; [`Error::Forked`] in the child of a fork.
+    #[inline]
+    pub fn loan(&self, len: usize) -> Result<Loan<'_>> {
+        self.topic.token().check()?;
+        let chunk = self.state.borrow_mut().pool.loan(&self.topic, len)?;
+        Ok(Loan { publisher: self, chunk, len })
+    }
+
+    /// Publishes a copy of `payload` and returns its position in the topic's order.
+    ///
+    /// # Errors
+    /// Those of [`loan`](Self::loan) and [`Loan::publish`].
+    #[inline]
+    pub fn publish(&self, payload: &[u8]) -> Result<u64> {
+        let mut loan = self.loan(payload.len())?;
+        loan.copy_from_slice(payload);
+        loan.publish()
+    }
+
+    /// Lends memory for one `T` of plain data, to fill in place. The content is unspecified.
+    ///
+    /// # Errors
+    /// Those of [`loan`](Self::loan).
+    #[inline]
+    pub fn loan_plain<T: Pod>(&self) -> Result<PlainLoan<'_, T>> {
+        const { assert!(align_of::<T>() <= 64, "payloads are aligned to 64 bytes") };
+        Ok(PlainLoan { loan: self.loan(size_of::<T>())?, plain: PhantomData })
+    }
+
+    /// Publishes a copy of the plain value `value` and returns its position in the topic's order.
+    ///
+    /// # Errors
+    /// Those of [`publish`](Self::publish).
+    #[inline]
+    pub fn publish_plain<T: NoUninit>(&self, value: &T) -> Result<u64> {
+        self.publish(bytemuck::bytes_of(value))
+    }
+
+    /// The topic's sizes.
+    pub fn info(&self) -> TopicInfo {
+        TopicInfo::of(&self.topic)
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        if self.topic.token().is_ours() {
+            self.state.get_mut().pool.leave(&self.topic);
+        }
+    }
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publisher").field("info", &self.info()).finish_non_exhaustive()
+    }
+}
+
+/// A message being written: `len` bytes of shared memory that nobody else sees until [`publish`](Self::publish).
+/// Dropping it discards the message.
+pub struct Loan<'a> {
+    publisher: &'a Publisher,
+    chunk: Chunk,
+    len: usize,
+}
+
+impl Loan<'_> {
+    /// Makes the message `len` bytes long. What it contains stays, up to the shorter of the lengths; when
+    /// `len` is beyond [`capacity`](Self::capacity), it moves to a larger chunk.
+    ///
+    /// # Errors
+    /// Those of [`Publisher::loan`]; the loan is unchanged then.
+    pub fn resize(&mut self, len: usize) -> Result<()> {
+        self.publisher.topic.token().check()?;
+        if len > self.chunk.size {
+            let mut larger = self.publisher.loan(len)?;
+            larger[..self.len].copy_from_slice(self);
+            // `larger` discards the smaller chunk when it is dropped.
+            std::mem::swap(&mut self.chunk, &mut larger.chunk);
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    /// How long the message can become without moving, in bytes.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.chunk.size
+    }
+
+    /// Publishes the message and returns its position in the topic's order.
+    ///
+    /// # Errors
+    /// [`Error::Forked`]; [`Error::Corrupt`] when another process damaged the ring. The message is discarded then.
+    #[inline]
+    pub fn publish(self) -> Result<u64> {
+        let position = self.try_publish()?;
+        std::mem::forget(self);
+        Ok(position)
+    }
+
+    /// Publishes without consuming: on success the chunk isn't the loan's any more, and it must be forgotten.
+    #[inline]
+    pub(crate) fn try_publish(&self) -> Result<u64> {
+        let Publisher { state, topic, timestamps } = self.publisher;
+        topic.token().check()?;
+        let timestamp = if *timestamps { realtime_ns() } else { 0 };
+        self.chunk.describe(self.len, timestamp, topic.index());
+        let position = topic
+            .ring()
+            .publish(self.chunk.id, |position| self.chunk.stamp(position))
+            .map_err(|_| damaged(topic))?;
+        let mut state = state.borrow_mut();
+        state.waker.wake(topic);
+        state.pool.published(position, self.chunk);
+        Ok(position)
+    }
+}
+
+#[cold]
+fn damaged(topic: &Topic) -> Error {
+    Error::corrupt(topic.dir().join("ring"), "its tail is not where its messages end")
+}
+
+impl Deref for Loan<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: as below, shared.
+        unsafe { std::slice::from_raw_parts(self.chunk.payload().as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for Loan<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the chunk is this loan's alone: out of the ring and not held (I3), until it is published. Its segment is
+        // mapped as long as the publisher lives, `len` is at most the chunk's size, and its bytes were initialised by the
+        // kernel or by earlier messages.
+        unsafe { std::slice::from_raw_parts_mut(self.chunk.payload().as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        self.publisher.state.borrow_mut().pool.discard(self.chunk);
+    }
+}
+
+impl std::fmt::Debug for Loan<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loan").field("len", &self.len).field("capacity", &self.chunk.size).finish()
+    }
+}
+
+/// One `T` of plain data being written in place. Dropping it discards the message.
+#[derive(Debug)]
+pub struct PlainLoan<'a, T> {
+    loan: Loan<'a>,
+    plain: PhantomData<T>,
+}
+
+impl<T: Pod> PlainLoan<'_, T> {
+    /// Publishes the value and returns its position in the topic's order.
+    ///
+    /// # Errors
+    /// Those of [`Loan::publish`].
+    #[inline]
+    pub fn publish(self) -> Result<u64> {
+        self.loan.publish()
+    }
+}
+
+impl<T: Pod> Deref for PlainLoan<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // The size is T's and the alignment 64: neither can fail.
+        bytemuck::from_bytes(&self.loan)
+    }
+}
+
+impl<T: Pod> DerefMut for PlainLoan<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        bytemuck::from_bytes_mut(&mut self.loan)
+    }
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The receiving side of a topic: pin the next message, read it in place, release it.
+
+use std::cell::{Cell, UnsafeCell};
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::options::{SubscriberOptions, TopicInfo};
+use crate::pool::Views;
+use crate::ring::{Poll, Reader};
+use crate::sample::Sample;
+use crate::topic::{Role, Topic};
+use crate::wait::Waiter;
+
+/// Receives the messages of a topic, each exactly once and in the order that all its subscribers see.
+///
+/// A subscriber that is slower than the publishers loses the oldest messages, never the order, and
+/// [`lost`](Self::lost) says exactly how many.
+///
+/// It may move between threads but not be used by two at once (`Send`, not `Sync`): give each thread its own. Samples may
+/// go to any thread.
+///
+/// ```
+/// # let root = tempfile::tempdir()?; std::env::set_var("SHM_ROOT", root.path());
+/// use std::time::Duration;
+/// let subscriber = shm::Subscriber::new("/greetings")?;
+/// assert!(subscriber.try_receive()?.is_none());
+/// assert!(subscriber.receive_timeout(Duration::from_millis(1))?.is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Subscriber {
+    shared: Arc<Shared>,
+    /// Not Sync: `Shared::state` is this handle's alone.
+    single_threaded: PhantomData<Cell<()>>,
+}
+
+/// What samples need of their subscriber, and what only the subscriber itself uses.
+pub(crate) struct Shared {
+    // Before the topic: mappings go before the participant leaves.
+    state: UnsafeCell<State>,
+    /// Which holds are taken: the private twin of the shared hold words, which others could damage.
+    taken: Box<[AtomicBool]>,
+    topic: Topic,
+    myself: Weak<Shared>,
+}
+
+struct State {
+    reader: Reader,
+    views: Views,
+    waiter: Waiter,
+    /// The hold that was free last time.
+    hint: u32,
+}
+
+// SAFETY: `state` is touched only by the methods of `Subscriber`, which is not Sync and of which there is one a `Shared`;
+// samples, which may be anywhere, use `taken` and the hold words, which are atomic.
+unsafe impl Sync for Shared {}
+// SAFETY: nothing in it is tied to a thread; the mappings that `state` points into move with it.
+unsafe impl Send for Shared {}
+
+impl Subscriber {
+    /// Joins `topic`, making it when it isn't there, and receives what is published from now on.
+    ///
+    /// # Errors
+    /// See [`with_options`](Self::with_options).
+    pub fn new(topic: &str) -> Result<Subscriber> {
+        Self::with_options(topic, &SubscriberOptions::default())
+    }
+
+    /// Joins `topic`, making it when it isn't there, with at least the sizes that `options` ask for.
+    ///
+    /// # Errors
+    /// Those of [`Publisher::with_options`](crate::Publisher::with_options).
+    pub fn with_options(topic: &str, options: &SubscriberOptions) -> Result<Subscriber> {
+        let topic = Topic::open(topic, options.root.as_deref(), options.wanted(), Role::Subscriber)?;
+        let reader = Reader::join(topic.ring(), options.history.into());
+        topic.cursor().store(reader.next(), Ordering::Release);
+        let taken = (0..topic.geometry().holds).map(|_| AtomicBool::new(false)).collect();
+        let state = State { reader, views: Views::default(), waiter: Waiter::new(), hint: 0 };
+        let state = UnsafeCell::new(state);
+        let shared = Arc::new_cyclic(|myself| Shared { state, taken, topic, myself: myself.clone() });
+        Ok(Subscriber { shared, single_threaded: PhantomData })
+    }
+
+    /// The next message if there is one. Never blocks.
+    ///
+    /// # Errors
+    /// [`Error::NoHold`] when a message is there but all samples that may be held are; [`Error::Corrupt`] when another
+    /// process damaged the topic: that message is skipped; [`Error::Forked`]; [`Error::Os`] when a segment can't be mapped.
+    #[inline]
+    pub fn try_receive(&self) -> Result<Option<Sample<'_>>> {
+        let shared = &*self.shared;
+        let topic = &shared.topic;
+        topic.token().check()?;
+        // SAFETY: see `Shared`: we are its one subscriber, on one thread, and no reference to the state leaves this call.
+        let state = unsafe { &mut *shared.state.get() };
+        let Some(hold) = shared.free_hold(state.hint) else {
+            return shared.without_hold(&state.reader);
+        };
+        let word = &topic.holds()[hold as usize];
+        let Poll::Pinned { position, chunk } = state.reader.poll(topic.ring(), word) else {
+            return Ok(None);
+        };
+        state.hint = hold;
+        // Release, for whoever waits for this subscriber: what it read before comes before.
+        topic.cursor().store(state.reader.next(), Ordering::Release);
+        let idle = || shared.taken.iter().all(|taken| !taken.load(Ordering::Acquire));
+        match state.views.message(topic, chunk, position, idle) {
+            Ok(message) => {
+                // Relaxed: releases, from any thread, come after the sample was handed over.
+                shared.taken[hold as usize].store(true, Ordering::Relaxed);
+                Ok(Some(Sample::new(shared, hold, message, position)))
+            }
+            Err(error) => {
+                word.store(0, Ordering::Release);
+                Err(error)
+            }
+        }
+    }
+
+    /// The next message; waits for it.
+    ///
+    /// # Errors
+    /// Those of [`try_receive`](Self::try_receive).
+    pub fn receive(&self) -> Result<Sample<'_>> {
+        loop {
+            if let Some(sample) = self.receive_until(None)? {
+                return Ok(sample);
+            }
+        }
+    }
+
+    /// The next message; waits for it, but not longer than `timeout`. `None`: nothing came.
+    ///
+    /// # Errors
+    /// Those of [`try_receive`](Self::try_receive).
+    pub fn receive_timeout(&self, timeout: Duration) -> Result<Option<Sample<'_>>> {
+        match self.try_receive()? {
+            Some(sample) => Ok(Some(sample)),
+            // A time so far ahead that the clock can't say it is no deadline.
+            None => self.receive_until(Instant::now().checked_add(timeout)),
+        }
+    }
+
+    /// Like `receive_timeout`; `None` as deadline: waits for ever.
+    fn receive_until(&self, deadline: Option<Instant>) -> Result<Option<Sample<'_>>> {
+        loop {
+            if let Some(sample) = self.try_receive()? {
+                return Ok(Some(sample));
+            }
+            // SAFETY: as in `try_receive`, whose borrow has ended.
+            let state = unsafe { &mut *self.shared.state.get() };
+            let next = state.reader.next();
+            if !state.waiter.wait(&self.shared.topic, next, deadline) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// How many messages this subscriber missed since it joined, because it was too slow or because they were evicted. Exact
+    /// for all positions up to the last received one.
+    pub fn lost(&self) -> u64 {
+        // SAFETY: as in `try_receive`.
+        unsafe { (*self.shared.state.get()).reader.lost() }
+    }
+
+    /// The topic's sizes.
+    pub fn info(&self) -> TopicInfo {
+        TopicInfo::of(&self.shared.topic)
+    }
+}
+
+impl std::fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscriber").field("info", &self.info()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// A hold that isn't taken, looking at `hint` first.
+    #[inline]
+    fn free_hold(&self, hint: u32) -> Option<u32> {
+        // Acquire: pairs with the release of the sample that had it.
+        let is_free = |hold: u32| !self.taken[hold as usize].load(Ordering::Acquire);
+        if is_free(hint) {
+            return Some(hint);
+        }
+        (0..self.taken.len() as u32).find(|&hold| is_free(hold))
+    }
+
+    #[cold]
+    fn without_hold(&self, reader: &Reader) -> Result<Option<Sample<'_>>> {
+        if self.topic.ring().is_filled(reader.next()) {
+            return Err(Error::NoHold { limit: self.taken.len() as u32 });
+        }
+        Ok(None)
+    }
+
+    /// Ends a hold: H2, then the private twin.
+    #[inline]
+    pub(crate) fn release(&self, hold: u32) {
+        // In the child of a fork the shared word is the parent's.
+        if self.topic.token().is_ours() {
+            self.topic.holds()[hold as usize].store(0, Ordering::Release);
+        }
+        self.taken[hold as usize].store(false, Ordering::Release);
+    }
+
+    /// Another owner, for a sample that outlives the subscriber.
+    pub(crate) fn arc(&self) -> Arc<Shared> {
+        // A `Shared` lives in the Arc that made it, so the upgrade can't fail while there is a `&self`.
+        self.myself.upgrade().unwrap_or_else(|| unreachable!("a Shared outside of its Arc"))
+    }
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Making a topic: whole under a temporary name, with its maker already alive in it, then one `rename`.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use rustix::io::Errno;
+
+use super::join::{claim, read_header};
+use super::layout::{Geometry, PEERS_MAGIC};
+use super::{Files, Peers, Place, Role, Topic, Wanted};
+use crate::error::{Error, Result};
+use crate::os::dir::{Access, Dir};
+use crate::os::lock::LockFile;
+use crate::os::map::Mapping;
+use crate::os::random_u64;
+
+/// A topic that isn't in place yet.
+const NEW: &str = ".new-";
+/// One that was taken away from its maker, who died or is too slow and will start again.
+const DEAD: &str = ".dead-";
+
+/// Makes the topic and joins it. `None` when somebody else was faster: look again.
+pub(super) fn create(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> Result<Option<Topic>> {
+    let geometry = wanted.geometry()?;
+    sweep(root);
+    let instance = random_u64()?;
+    let temporary = format!("{NEW}{instance:016x}");
+    match root.make_dir(&temporary) {
+        Ok(()) => {}
+        // The root itself was taken away as empty.
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(Error::space("mkdir", root.join(&temporary), 0, errno)),
+    }
+    let made = match build(place, root, &temporary, geometry, instance, role) {
+        Ok(topic) => topic,
+        Err(error) => {
+            let stolen = root.open_dir(&temporary).is_err();
+            discard(root, &temporary);
+            return if stolen { Ok(None) } else { Err(error) };
+        }
+    };
+    match root.rename_dir(&temporary, &place.name) {
+        Ok(()) => Ok(Some(made)),
+        Err(errno) => {
+            // Its only participant leaves, which deletes the files.
+            drop(made);
+            root.remove_dir(&temporary);
+            match errno {
+                // Somebody else's topic is there, or a sweeper took ours for litter.
+                Errno::EXIST | Errno::NOTEMPTY | Errno::NOENT => Ok(None),
+                errno => Err(Error::os("rename", root.join(&place.name), errno)),
+            }
+        }
+    }
+}
+
+fn build(
+    place: &Place,
+    root: &Dir,
+    temporary: &str,
+    geometry: Geometry,
+    instance: u64,
+    role: Role,
+) -> Result<Topic> {
+    let dir = root.open_dir(temporary).map_err(|errno| Error::os("open", root.join(temporary), errno))?;
+    let write = |file: &File, name: &str, bytes: &[u8]| {
+        file.write_all_at(bytes, 0).map_err(|source| Error::Os {
+            call: "write",
+            path: dir.join(name),
+            source,
+        })
+    };
+    let peers = dir.create_file("peers", geometry.peers_size())?;
+    write(&peers, "peers", bytemuck::bytes_of(&geometry.peers_header(instance)))?;
+    let ring = dir.create_file("ring", geometry.ring_size())?;
+    write(&ring, "ring", bytemuck::bytes_of(&geometry.ring_header(instance)))?;
+
+    let lock = LockFile::open(|| {
+        dir.open_file("peers", Access::ReadWrite).map_err(|errno| Error::os("open", dir.join("peers"), errno))
+    })?;
+    let map = Mapping::new(lock.file(), geometry.peers_size(), Access::ReadWrite, "peers")?;
+    let peers = Peers { lock, map, geometry, instance };
+    let ring = dir
+        .open_file("ring", role.ring_access())
+        .map_err(|errno| Error::os("open", dir.join("ring"), errno))?;
+    let ring = Mapping::new(&ring, geometry.ring_size(), role.ring_access(), "ring")?;
+    claim(Files { place: place.clone(), dir, peers, ring, role })?
+        .ok_or_else(|| Error::corrupt(root.join(temporary), "it was removed while it was made"))
+}
+
+/// Deletes a directory that isn't a topic (any more).
+fn discard(root: &Dir, name: &str) {
+    if let Ok(dir) = root.open_dir(name) {
+        for file in dir.names().unwrap_or_default() {
+            dir.remove_file(&file.to_string_lossy());
+        }
+        root.remove_dir(name);
+    }
+}
+
+/// Deletes what makers left that were killed at work.
+///
+/// A living maker holds its lock soon after `mkdir`; one that is robbed before that starts again. Taking is a
+/// `rename`, so a directory is either put in place by its maker or taken by a sweeper, never both.
+fn sweep(root: &Dir) {
+    for name in root.names().unwrap_or_default() {
+        let Ok(name) = name.into_string() else { continue };
+        if name.starts_with(DEAD) {
+            discard(root, &name);
+        } else if let Some(id) = name.strip_prefix(NEW) {
+            if !maker_lives(root, &name) {
+                let taken = format!("{DEAD}{id}");
+                if root.rename_dir(&name, &taken).is_ok() {
+                    discard(root, &taken);
+                }
+            }
+        }
+    }
+}
+
+fn maker_lives(root: &Dir, name: &str) -> bool {
+    let Ok(dir) = root.open_dir(name) else { return false };
+    let Ok(lock) = LockFile::open(|| {
+        dir.open_file("peers", Access::ReadWrite).map_err(|errno| Error::os("open", dir.join("peers"), errno))
+    }) else {
+        return false;
+    };
+    read_header(lock.file(), PEERS_MAGIC, "peers")
+        .and_then(|(geometry, _)| lock.others_alive(0, geometry.participants))
+        .unwrap_or(false)
+}

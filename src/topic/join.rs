@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Becoming a participant of a topic that is there.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use bytemuck::Zeroable;
+use rustix::io::Errno;
+
+use super::layout::{status, Geometry, Header, PEERS_MAGIC, RING_MAGIC};
+use super::remove::REMOVED;
+use super::{Files, Peers, Place, Role, Topic, Wanted};
+use crate::error::{Error, Result};
+use crate::os::dir::{Access, Dir};
+use crate::os::fork::Token;
+use crate::os::lock::LockFile;
+use crate::os::map::Mapping;
+use crate::sync::Ordering;
+
+/// Joins the topic. `None` when there is none (any more).
+pub(super) fn join(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> Result<Option<Topic>> {
+    let dir = match root.open_dir(&place.name) {
+        Ok(dir) => dir,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno @ (Errno::LOOP | Errno::NOTDIR)) => {
+            let reason = format!("it is not a directory of its own ({errno})");
+            return Err(Error::NotTrusted { path: root.join(&place.name), reason });
+        }
+        Err(errno) => return Err(Error::os("open", root.join(&place.name), errno)),
+    };
+    let Some(peers) = open_peers(&dir)? else { return Ok(None) };
+    if peers.is_removed() || peers.remove_if_deserted()? {
+        super::remove::delete(place, &dir);
+        return Ok(None);
+    }
+    wanted.check(&peers.geometry)?;
+    let ring = match open_ring(&dir, &peers, role) {
+        // Deleted under our eyes, not damaged.
+        Err(_) if peers.is_removed() => return Ok(None),
+        other => other?,
+    };
+    claim(Files { place: place.clone(), dir, peers, ring, role })
+}
+
+/// Opens and checks `peers`; `None` when it isn't there: it is the last file that a removal deletes.
+fn open_peers(dir: &Dir) -> Result<Option<Peers>> {
+    let mut missing = false;
+    let opened = LockFile::open(|| {
+        dir.open_file("peers", Access::ReadWrite).map_err(|errno| {
+            missing = errno == Errno::NOENT;
+            Error::os("open", dir.join("peers"), errno)
+        })
+    });
+    let lock = match opened {
+        Err(_) if missing => return Ok(None),
+        other => other?,
+    };
+    let path = dir.join("peers");
+    let (geometry, instance) = read_header(lock.file(), PEERS_MAGIC, &path)?;
+    let map = Mapping::new(lock.file(), geometry.peers_size(), Access::ReadWrite, &path)?;
+    Ok(Some(Peers { lock, map, geometry, instance }))
+}
+
+fn open_ring(dir: &Dir, peers: &Peers, role: Role) -> Result<Mapping> {
+    let path = dir.join("ring");
+    let file =
+        dir.open_file("ring", role.ring_access()).map_err(|errno| Error::os("open", path.clone(), errno))?;
+    let (geometry, instance) = read_header(&file, RING_MAGIC, &path)?;
+    if geometry != peers.geometry || instance != peers.instance {
+        return Err(Error::corrupt(path, "it belongs to another `peers` than the one beside it"));
+    }
+    Mapping::new(&file, geometry.ring_size(), role.ring_access(), &path)
+}
+
+/// Reads a header once and checks it; what it said later doesn't matter.
+pub(super) fn read_header(file: &File, magic: u64, name: &str) -> Result<(Geometry, u64)> {
+    let mut header = Header::zeroed();
+    file.read_exact_at(bytemuck::bytes_of_mut(&mut header), 0).map_err(|source| {
+        if source.kind() == std::io::ErrorKind::UnexpectedEof {
+            Error::corrupt(name, "it was cut off within its header")
+        } else {
+            Error::Os { call: "read", path: name.to_owned(), source }
+        }
+    })?;
+    Ok((Geometry::read(&header, magic, name)?, header.instance))
+}
+
+/// Takes an entry, recovering the dead on the way. `None` when the topic was removed meanwhile.
+pub(super) fn claim(files: Files) -> Result<Option<Topic>> {
+    let token = Token::current()?;
+    let mut found = None;
+    for q in 0..files.peers.geometry.participants {
+        let free = status::state(files.peers.status()[q as usize].load(Ordering::Acquire)) == status::FREE;
+        // One entry is enough for us, but all of the dead are looked for.
+        if (free && found.is_some()) || !files.peers.lock.try_lock(q)? {
+            continue;
+        }
+        // The lock is ours: whatever the status says now, nobody else is there (I5).
+        let recovered = files.recover(q);
+        if found.is_none() && recovered.is_ok() {
+            found = Some(q);
+        } else {
+            files.peers.lock.unlock(q);
+        }
+    }
+    let Some(q) = found else {
+        return Err(Error::NoParticipant { limit: files.peers.geometry.participants });
+    };
+    let topic = Topic { files, q, token };
+    let peers = &topic.files.peers;
+    let word = &peers.status()[q as usize];
+    // Release, before any hold or segment of ours exists (I6).
+    let publisher = topic.files.role == Role::Publisher;
+    let joining = status::next(word.load(Ordering::Relaxed), status::JOINING, publisher);
+    word.store(joining, Ordering::Release);
+    if !peers.count_join() {
+        // Dropping the topic backs out, and helps with the removal.
+        return Ok(None);
+    }
+    word.store(status::with_state(joining, status::LIVE), Ordering::Release);
+    Ok(Some(topic))
+}
+
+impl Peers {
+    /// Counts one more join, unless the topic is REMOVED.
+    fn count_join(&self) -> bool {
+        let life = self.life();
+        // Bounded: a try fails only when another joined or removed; 2^20 in a row is a damaged word.
+        for _ in 0..1 << 20 {
+            let seen = life.load(Ordering::SeqCst);
+            if seen & REMOVED != 0 {
+                return false;
+            }
+            // SeqCst with `remove_if_deserted`: one of the two sees the other.
+            if life.compare_exchange(seen, seen + 1, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a topic is on disk, and how a process comes to be a participant of one and stops being it.
+//!
+//! A topic is a directory with the files `ring`, `peers` and `seg.*` (see `layout.rs`). [`Topic`] is one
+//! participant's view of it: the mappings, the private copy of the sizes, and the entry `q` that is its own.
+//!
+//! **Liveness** is the write lock on byte `q` of `peers` (`os/lock.rs`). I5: lock free => no code of `q` runs.
+//! Status FREE => no holds and no owned segments (I6), so the status is written first on joining and last on leaving.
+//!
+//! **Life and removal.** The word `life` of `peers` counts the joins and has one bit, REMOVED, that is set once and
+//! makes the directory dead for good:
+//!
+//! ```text
+//!   join:    lock byte q -> status JOINING -> life CAS v -> v + 1   (fails with REMOVED: back out, start again)
+//!   remove:  life is v -> nobody else holds a lock -> life CAS v -> v | REMOVED -> delete the files
+//! ```
+//!
+//! A joiner whose lock the remover didn't see took it after the look, so its CAS on `life` comes after the remover's read
+//! of it: either the remover's CAS fails, or the joiner finds REMOVED. Whoever finds REMOVED finishes the deletion,
+//! which is idempotent and works on the directory's descriptor, never by name: a new topic of the same name is another
+//! directory and is out of reach. Deleting ends with `rmdir`, which refuses a directory that isn't empty; a new
+//! topic is put in place by `rename`, which replaces an empty one. So nobody ever waits for anybody here.
+
+mod create;
+mod join;
+pub(crate) mod layout;
+mod name;
+mod recover;
+mod remove;
+mod root;
+#[cfg(all(test, not(miri)))]
+mod tests;
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::os::dir::{Access, Dir};
+use crate::os::fork::Token;
+use crate::os::lock::LockFile;
+use crate::os::map::Mapping;
+use crate::ring::{Holder, Ring, SEGMENTS};
+use crate::sync::{AtomicU64, Ordering};
+use layout::{status, Geometry, LIFE_OFFSET, SLOTS_OFFSET, STATUS_OFFSET, TAIL_OFFSET, WAITERS_OFFSET};
+use root::RootPath;
+
+/// Sizes when neither the topic exists nor the caller asks.
+const DEFAULTS: Geometry = Geometry { capacity: 64, participants: 128, holds: 8 };
+
+/// What a participant does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    Publisher,
+    Subscriber,
+}
+
+impl Role {
+    /// Subscribers can't write to the ring or to payloads, not even by accident.
+    fn ring_access(self) -> Access {
+        match self {
+            Role::Publisher => Access::ReadWrite,
+            Role::Subscriber => Access::ReadOnly,
+        }
+    }
+}
+
+/// The least that a caller asks of a topic; 0 leaves it to the topic, or to the default.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) capacity: u32,
+    pub(crate) participants: u32,
+    pub(crate) holds: u32,
+}
+
+impl Wanted {
+    /// The sizes of a topic made for this.
+    fn geometry(&self) -> Result<Geometry> {
+        let or = |wanted, default| if wanted == 0 { default } else { wanted };
+        Geometry::new(
+            or(self.capacity, DEFAULTS.capacity),
+            or(self.participants, DEFAULTS.participants),
+            or(self.holds, DEFAULTS.holds),
+        )
+    }
+
+    /// Whether an existing topic is large enough.
+    fn check(&self, found: &Geometry) -> Result<()> {
+        self.geometry()?;
+        for (option, found, wanted) in [
+            ("capacity", found.capacity, self.capacity),
+            ("participants", found.participants, self.participants),
+            ("holds", found.holds, self.holds),
+        ] {
+            if found < wanted {
+                return Err(Error::Mismatch { option, found: found.into(), wanted: wanted.into() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a topic is: the root, and the directory's name in it.
+#[derive(Clone, Debug)]
+struct Place {
+    root: RootPath,
+    name: String,
+}
+
+/// The open files of a topic.
+#[derive(Debug)]
+struct Files {
+    place: Place,
+    dir: Dir,
+    peers: Peers,
+    ring: Mapping,
+    role: Role,
+}
+
+/// One participant of one topic: the files, and the entry `q`, whose lock is held as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    files: Files,
+    q: u32,
+    token: Token,
+}
+
+/// The `peers` file: what everybody may write.
+#[derive(Debug)]
+struct Peers {
+    lock: LockFile,
+    map: Mapping,
+    geometry: Geometry,
+    instance: u64,
+}
+
+impl Topic {
+    /// Joins the topic `name`, making it when it isn't there.
+    pub(crate) fn open(name: &str, root: Option<&Path>, wanted: Wanted, role: Role) -> Result<Topic> {
+        let place = Place { root: RootPath::new(root), name: name::escape(name)? };
+        // Each round but the last found the topic disappearing or appearing; others made progress then.
+        const ROUNDS: u32 = 10_000;
+        for _ in 0..ROUNDS {
+            let root = place.root.open()?;
+            if let Some(topic) = join::join(&place, &root, wanted, role)? {
+                return Ok(topic);
+            }
+            if let Some(topic) = create::create(&place, &root, wanted, role)? {
+                return Ok(topic);
+            }
+        }
+        let what = "it is neither whole nor empty, and nobody is at work on it";
+        Err(Error::corrupt(place.root.open()?.join(&place.name), what))
+    }
+
+    #[inline]
+    pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+
+    #[inline]
+    pub(crate) fn index(&self) -> u32 {
+        self.q
+    }
+
+    #[inline]
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.files.peers.geometry
+    }
+
+    pub(crate) fn instance(&self) -> u64 {
+        self.files.peers.instance
+    }
+
+    pub(crate) fn dir(&self) -> &Dir {
+        &self.files.dir
+    }
+
+    #[inline]
+    pub(crate) fn ring(&self) -> Ring<'_> {
+        let slots = self.files.ring.words(SLOTS_OFFSET, self.geometry().capacity as usize);
+        Ring::new(slots, &self.files.ring.words(TAIL_OFFSET, 1)[0])
+    }
+
+    /// The segment table.
+    #[inline]
+    pub(crate) fn segments(&self) -> &[AtomicU64] {
+        segments_of(&self.files.ring, self.geometry())
+    }
+
+    /// The participant's own hold words.
+    #[inline]
+    pub(crate) fn holds(&self) -> &[AtomicU64] {
+        self.files.peers.holds(self.q)
+    }
+
+    /// The position that this subscriber reads next, for those who want to know how far it is.
+    #[inline]
+    pub(crate) fn cursor(&self) -> &AtomicU64 {
+        self.files.peers.cursor(self.q)
+    }
+
+    /// One bit a sleeping participant.
+    #[inline]
+    pub(crate) fn waiters(&self) -> &[AtomicU64] {
+        self.files.peers.waiters()
+    }
+
+    /// The living and the dead that may hold something.
+    pub(crate) fn subscribers(&self) -> impl Iterator<Item = u32> + '_ {
+        self.files.peers.subscribers()
+    }
+}
+
+fn segments_of<'a>(ring: &'a Mapping, geometry: &Geometry) -> &'a [AtomicU64] {
+    ring.words(geometry.segments_offset(), SEGMENTS as usize)
+}
+
+impl Peers {
+    fn life(&self) -> &AtomicU64 {
+        &self.map.words(LIFE_OFFSET, 1)[0]
+    }
+
+    #[inline]
+    fn waiters(&self) -> &[AtomicU64] {
+        self.map.words(WAITERS_OFFSET, (self.geometry.participants as usize).div_ceil(64))
+    }
+
+    #[inline]
+    fn status(&self) -> &[AtomicU64] {
+        self.map.words(STATUS_OFFSET, self.geometry.participants as usize)
+    }
+
+    #[inline]
+    fn cursor(&self, q: u32) -> &AtomicU64 {
+        &self.map.words(self.geometry.cursor_offset(q), 1)[0]
+    }
+
+    #[inline]
+    fn holds(&self, q: u32) -> &[AtomicU64] {
+        self.map.words(self.geometry.holds_offset(q), self.geometry.holds as usize)
+    }
+
+    fn subscribers(&self) -> impl Iterator<Item = u32> + '_ {
+        // Acquire. A status that this misses was written after the reclaimer's fence, and with it the holds behind
+        // it: the argument of I3 holds for them as for a missed hold.
+        (0..).zip(self.status()).filter_map(|(q, word)| {
+            let word = word.load(Ordering::Acquire);
+            (status::state(word) != status::FREE && !status::is_publisher(word)).then_some(q)
+        })
+    }
+}
+
+impl Holder for Topic {
+    fn each_hold(&self, mut found: impl FnMut(u64)) {
+        for q in self.subscribers() {
+            for hold in self.files.peers.holds(q) {
+                // S2. Acquire: pairs with H2, the reader's last read of the chunk comes before our next write to it.
+                let word = hold.load(Ordering::Acquire);
+                if word != 0 {
+                    found(word);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Undoing what a participant left: after its death by whoever comes by, on leaving by itself.
+//!
+//! `recover(q)` runs with the lock of `q` held, so nobody else touches what is `q`'s (I5). Every step can be
+//! done twice: a recoverer that dies gives the lock back, and the next one starts from the top, since the status
+//! becomes FREE last (I6).
+
+use super::layout::{segment_name, status, SegmentState, SegmentWord};
+use super::{segments_of, Files, Role, Topic};
+use crate::error::{Error, Result};
+use crate::os::dir::Access;
+use crate::os::map::Mapping;
+use crate::sync::{AtomicU64, Ordering};
+
+impl Files {
+    /// Frees everything of participant `q`, whose lock this description holds.
+    pub(super) fn recover(&self, q: u32) -> Result<()> {
+        let word = &self.peers.status()[q as usize];
+        let seen = word.load(Ordering::Acquire);
+        if seen == status::with_state(seen, status::FREE) {
+            return Ok(());
+        }
+        for hold in self.peers.holds(q) {
+            // Release (H2): on leaving, our own reads of the chunks come before.
+            hold.store(0, Ordering::Release);
+        }
+        // Relaxed: nobody derives anything from a free entry's cursor.
+        self.peers.cursor(q).store(0, Ordering::Relaxed);
+        let bit = 1 << (q % 64);
+        // Relaxed: a publisher that still sees the bit makes one needless system call.
+        self.peers.waiters()[q as usize / 64].fetch_and(!bit, Ordering::Relaxed);
+        if status::is_publisher(seen) {
+            self.orphan_segments(q)?;
+        }
+        word.store(status::with_state(seen, status::FREE), Ordering::Release);
+        Ok(())
+    }
+
+    /// Leaves the segments of `q` to whoever needs them. Messages in them stay readable.
+    fn orphan_segments(&self, q: u32) -> Result<()> {
+        if self.role == Role::Publisher {
+            self.orphan_in(segments_of(&self.ring, &self.peers.geometry), q);
+            return Ok(());
+        }
+        // A subscriber's ring is read-only, so that none of its bugs can harm it: write access for this only.
+        let path = self.dir.join("ring");
+        let file = self
+            .dir
+            .open_file("ring", Access::ReadWrite)
+            .map_err(|errno| Error::os("open", path.clone(), errno))?;
+        let geometry = &self.peers.geometry;
+        let map = Mapping::new(&file, geometry.ring_size(), Access::ReadWrite, &path)?;
+        self.orphan_in(segments_of(&map, geometry), q);
+        Ok(())
+    }
+
+    fn orphan_in(&self, segments: &[AtomicU64], q: u32) {
+        for (segment, word) in (0..).zip(segments) {
+            let seen = SegmentWord(word.load(Ordering::Acquire));
+            if seen.owner() != q {
+                continue;
+            }
+            let next = match seen.state() {
+                SegmentState::Creating => {
+                    // Gone before the entry says EMPTY (I4).
+                    self.dir.remove_file(&segment_name(segment, seen.generation()));
+                    SegmentWord::new(SegmentState::Empty, 0, seen.generation().wrapping_add(1))
+                }
+                SegmentState::Ready | SegmentState::Dying => {
+                    SegmentWord::new(SegmentState::Orphan, 0, seen.generation())
+                }
+                SegmentState::Empty | SegmentState::Orphan | SegmentState::Unknown => continue,
+            };
+            // Release: pairs with the adopter's Acquire.
+            word.store(next.0, Ordering::Release);
+        }
+    }
+}
+
+impl Topic {
+    /// Recovers every participant that isn't alive; returns how many. Costs a system call each living one.
+    pub(crate) fn recover_dead(&self) -> Result<usize> {
+        let mut recovered = 0;
+        let files = &self.files;
+        for q in 0..files.peers.geometry.participants {
+            let word = files.peers.status()[q as usize].load(Ordering::Acquire);
+            if q == self.q || status::state(word) == status::FREE || !files.peers.lock.try_lock(q)? {
+                continue;
+            }
+            let result = files.recover(q);
+            files.peers.lock.unlock(q);
+            result?;
+            recovered += 1;
+        }
+        Ok(recovered)
+    }
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Leaving a topic, and taking it away when nobody is left. The protocol is in `mod.rs`.
+
+use super::{Peers, Place, Topic};
+use crate::error::Result;
+use crate::os::dir::Dir;
+use crate::sync::Ordering;
+
+/// The bit of `life` that makes a directory dead for good; the other bits count joins.
+pub(super) const REMOVED: u64 = 1 << 63;
+
+impl Peers {
+    pub(super) fn is_removed(&self) -> bool {
+        self.life().load(Ordering::SeqCst) & REMOVED != 0
+    }
+
+    /// Marks the topic REMOVED when nobody holds a lock but this description. True when it is REMOVED then.
+    pub(super) fn remove_if_deserted(&self) -> Result<bool> {
+        // Read before looking at the locks: see the protocol.
+        let seen = self.life().load(Ordering::SeqCst);
+        if seen & REMOVED != 0 {
+            return Ok(true);
+        }
+        if self.lock.others_alive(0, self.geometry.participants)? {
+            return Ok(false);
+        }
+        let removed = seen | REMOVED;
+        Ok(self.life().compare_exchange(seen, removed, Ordering::SeqCst, Ordering::SeqCst).is_ok())
+    }
+}
+
+/// Deletes the files of a REMOVED topic through its own directory, `peers` last, then the empty directory.
+/// Any number of processes may do this at once, or stop halfway.
+pub(super) fn delete(place: &Place, dir: &Dir) {
+    for name in dir.names().unwrap_or_default() {
+        if name != c"peers" {
+            dir.remove_file(&name.to_string_lossy());
+        }
+    }
+    dir.remove_file("peers");
+    if let Ok(root) = place.root.open() {
+        root.remove_dir(&place.name);
+    }
+    place.root.remove_if_empty();
+}
+
+impl Topic {
+    /// Leaves. Nothing of what happens here can fail in a way that the caller could mend: what is left undone is
+    /// undone by the next who comes, as after a kill.
+    fn leave(&self) {
+        let files = &self.files;
+        if files.recover(self.q).is_err() {
+            return;
+        }
+        // First let go, then look: of several who leave at once the last to let go sees nobody.
+        files.peers.lock.unlock(self.q);
+        if files.peers.remove_if_deserted().unwrap_or(false) {
+            delete(&files.place, &files.dir);
+        }
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // In the child of a fork the participant is the parent's.
+        if self.token.is_ours() {
+            self.leave();
+        }
+    }
+}
