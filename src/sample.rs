@@ -49,6 +49,12 @@ impl<'a> Sample<'a> {
         Sample { owner: Owner::Borrowed(shared), hold, message, position }
     }
 
+    /// Which of its subscriber's holds it has: below the topic's `holds`, and no other sample's until it is released.
+    #[inline]
+    pub(crate) fn hold(&self) -> u32 {
+        self.hold
+    }
+
     /// The message's place in the topic's order: each message of a topic has the next one, whoever published it.
     #[inline]
     pub fn position(&self) -> u64 {

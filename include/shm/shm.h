@@ -1,0 +1,564 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Generated from src/ffi: don't edit. SHM_UPDATE_HEADER=1 cargo test --test header writes it. */
+
+/**
+ * @file
+ * The C interface of shm: messages between the processes of one machine through shared memory.
+ *
+ * A topic is a name. Publishers and subscribers of one topic find each other through it, in whatever
+ * order and process they are made. A publisher writes a message into shared memory (`shm_publisher_loan`,
+ * `shm_loan_publish`), or has one copied there (`shm_publisher_publish`); every subscriber reads it in place,
+ * as a sample that it holds until `shm_sample_release`. Who comes first makes the topic, who leaves last
+ * removes it.
+ *
+ * What holds for every function, and isn't repeated there:
+ *
+ * Status. A function that can fail returns an `int32_t`: `SHM_OK`, which is 0; an error, below 0; or an
+ * outcome that is no error, above 0 (`SHM_WOULD_BLOCK`, `SHM_TIMED_OUT`). A number never changes its
+ * meaning. After an error `shm_last_error_message` says in words what was wrong.
+ *
+ * Outputs. They are written last, and only when `SHM_OK` is returned; otherwise they are untouched.
+ *
+ * C1, handles. A handle is used from its creation until its `_destroy` or `_release`, and not after that.
+ * `_destroy` and `_release` of NULL do nothing; any other function answers a NULL that it can't use with
+ * `SHM_ERR_NULL`, or with NULL or 0 where it returns no status.
+ *
+ * C2, arguments. A pointer that isn't NULL points to what the function's comment says, for as long as the
+ * call runs: nothing keeps it. Strings end with a NUL byte. A topic's name is UTF-8, a root is a path.
+ *
+ * C3, threads. Any thread may use a handle, one at a time; a publisher's loans count as part of it.
+ * Different handles are independent. Samples are apart from their subscriber: each may be read and
+ * released by any thread, at any time.
+ *
+ * C4, the end. `_destroy` of a publisher or subscriber runs while no other call on it, its loans or its
+ * samples does. Loans and samples that are still out stay valid: each still has to be destroyed or
+ * released, and the last one takes with it what the handle left behind.
+ *
+ * Forks. In the child of a fork the handles of the parent are dead: calls give `SHM_ERR_FORKED`, and
+ * memory behind loans and samples must not be touched. Make new handles there.
+ *
+ * Failures inside. No Rust panic leaves a function: it gives `SHM_ERR_INTERNAL`, which is a bug in the
+ * library, and the handle is good for `_destroy` only.
+ *
+ * Versions of a struct. Structs that callers allocate begin with `struct_size`, the size that the caller's
+ * compiler gave them. A shorter one than the library's gets defaults for what it lacks; a longer one
+ * is refused with `SHM_ERR_INVALID_OPTION` when it asks for something that the library doesn't know.
+ */
+
+#ifndef SHM_SHM_H
+#define SHM_SHM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * Major version of the library that this header belongs to.
+ */
+#define SHM_VERSION_MAJOR 0
+
+/**
+ * Minor version of the library that this header belongs to.
+ */
+#define SHM_VERSION_MINOR 1
+
+/**
+ * Patch version of the library that this header belongs to.
+ */
+#define SHM_VERSION_PATCH 0
+
+/**
+ * Done.
+ */
+#define SHM_OK 0
+
+/**
+ * No message has come yet. An outcome, not an error.
+ */
+#define SHM_WOULD_BLOCK 1
+
+/**
+ * No message came in the time given. An outcome, not an error.
+ */
+#define SHM_TIMED_OUT 2
+
+/**
+ * An argument is NULL that must not be.
+ */
+#define SHM_ERR_NULL -1
+
+/**
+ * The topic's name can't be used.
+ */
+#define SHM_ERR_INVALID_NAME -2
+
+/**
+ * An option is outside what it may be.
+ */
+#define SHM_ERR_INVALID_OPTION -3
+
+/**
+ * The publisher's memory budget can't take the message.
+ */
+#define SHM_ERR_OUT_OF_MEMORY -4
+
+/**
+ * The file system that holds the topics is full.
+ */
+#define SHM_ERR_NO_SPACE -5
+
+/**
+ * Every participant entry of the topic is taken by a living publisher or subscriber.
+ */
+#define SHM_ERR_NO_PARTICIPANT -6
+
+/**
+ * The subscriber holds as many samples as it may.
+ */
+#define SHM_ERR_NO_HOLD -7
+
+/**
+ * The topic's segment table is full.
+ */
+#define SHM_ERR_NO_SEGMENT -8
+
+/**
+ * The topic exists already and is smaller than what was asked for.
+ */
+#define SHM_ERR_MISMATCH -9
+
+/**
+ * A file of the topic doesn't say what it should.
+ */
+#define SHM_ERR_CORRUPT -10
+
+/**
+ * The topic was made by a version of the library with another layout.
+ */
+#define SHM_ERR_VERSION -11
+
+/**
+ * The root directory isn't safe to use.
+ */
+#define SHM_ERR_NOT_TRUSTED -12
+
+/**
+ * This process is a fork of the one that made the handle.
+ */
+#define SHM_ERR_FORKED -13
+
+/**
+ * The operating system refused.
+ */
+#define SHM_ERR_OS -14
+
+/**
+ * The message can't be written as msgpack.
+ */
+#define SHM_ERR_ENCODE -15
+
+/**
+ * The payload isn't the message that was asked for.
+ */
+#define SHM_ERR_DECODE -16
+
+/**
+ * The payload's size isn't that of the plain type.
+ */
+#define SHM_ERR_WRONG_SIZE -17
+
+/**
+ * The loan can't be published any more: its publisher was destroyed.
+ */
+#define SHM_ERR_CLOSED -18
+
+/**
+ * A bug in the library. The handle is good for `_destroy` only.
+ */
+#define SHM_ERR_INTERNAL -19
+
+/**
+ * No message can be this large.
+ */
+#define SHM_ERR_TOO_LARGE -20
+
+/**
+ * For `shm_subscriber_options.history`: every message that the topic still has.
+ */
+#define SHM_HISTORY_ALL UINT32_MAX
+
+/**
+ * Shared memory lent to write a message into.
+ */
+typedef struct shm_loan shm_loan;
+
+/**
+ * Publishes messages on a topic.
+ */
+typedef struct shm_publisher shm_publisher;
+
+/**
+ * A message that a subscriber holds: it stays as it is, where it is, until it is released.
+ */
+typedef struct shm_sample shm_sample;
+
+/**
+ * Receives the messages of a topic.
+ */
+typedef struct shm_subscriber shm_subscriber;
+
+/**
+ * How a publisher is made. `shm_publisher_options_init` sets it to the defaults.
+ */
+typedef struct shm_publisher_options {
+    /**
+     * sizeof(shm_publisher_options), set by `shm_publisher_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * The directory that holds the topics. NULL: $SHM_ROOT, else /dev/shm/shm-<uid>.
+     */
+    const char *root;
+    /**
+     * How many messages the topic keeps at least: a power of two from 2 to 1,048,576. 0: as it has them, 64 when made.
+     */
+    uint32_t capacity;
+    /**
+     * How many publishers and subscribers the topic takes at least: up to 1,024. 0: as it has them, 128 when made.
+     */
+    uint32_t participants;
+    /**
+     * How many samples one subscriber may hold at least: up to 256. 0: as the topic has them, 8 when made.
+     */
+    uint32_t holds;
+    /**
+     * 1: each message carries the time of its publication. 0: none does.
+     */
+    uint32_t timestamps;
+    /**
+     * Bytes of shared memory that this publisher's messages may take. 0: 256 MiB.
+     */
+    uint64_t memory;
+} shm_publisher_options;
+
+/**
+ * How a subscriber is made. `shm_subscriber_options_init` sets it to the defaults.
+ */
+typedef struct shm_subscriber_options {
+    /**
+     * sizeof(shm_subscriber_options), set by `shm_subscriber_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * The directory that holds the topics. NULL: $SHM_ROOT, else /dev/shm/shm-<uid>.
+     */
+    const char *root;
+    /**
+     * How many messages the topic keeps at least: a power of two from 2 to 1,048,576. 0: as it has them, 64 when made.
+     */
+    uint32_t capacity;
+    /**
+     * How many publishers and subscribers the topic takes at least: up to 1,024. 0: as it has them, 128 when made.
+     */
+    uint32_t participants;
+    /**
+     * How many samples one subscriber may hold at least: up to 256. 0: as the topic has them, 8 when made.
+     */
+    uint32_t holds;
+    /**
+     * How many messages from before the join to receive, as far as the topic still keeps them. SHM_HISTORY_ALL: all.
+     */
+    uint32_t history;
+} shm_subscriber_options;
+
+/**
+ * What a topic is. Set `struct_size` to sizeof(shm_topic_info) before it is filled in.
+ */
+typedef struct shm_topic_info {
+    /**
+     * sizeof(shm_topic_info), set by the caller.
+     */
+    size_t struct_size;
+    /**
+     * A random number, another one for each topic ever made.
+     */
+    uint64_t instance;
+    /**
+     * How many messages it keeps.
+     */
+    uint32_t capacity;
+    /**
+     * How many publishers and subscribers it takes.
+     */
+    uint32_t participants;
+    /**
+     * How many samples one subscriber may hold.
+     */
+    uint32_t holds;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} shm_topic_info;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Says which version of the library runs, as "major.minor.patch".
+ *
+ * The string is constant and never freed. Any thread may call this at any time.
+ */
+const char *shm_version(void);
+
+/**
+ * Says in a few words what a status means, the same for every occurrence: see `shm_last_error_message` for
+ * what went wrong this time.
+ *
+ * Takes any number; one that is no status gives "unknown status". Never NULL. The string is constant
+ * and never freed. Any thread may call this at any time.
+ */
+const char *shm_status_string(int32_t status);
+
+/**
+ * Says in words what was wrong in the last call of this thread that failed. Calls that succeed don't change it.
+ *
+ * Never NULL; "" when no call of this thread has failed. The string belongs to the library and is valid until
+ * the next call of this thread that fails, or until the thread ends: copy what is to be kept.
+ */
+const char *shm_last_error_message(void);
+
+/**
+ * Sets `options` to the defaults and its `struct_size`.
+ *
+ * The struct stays the caller's. Errors: SHM_ERR_NULL. Any thread may call this at any time.
+ */
+int32_t shm_publisher_options_init(struct shm_publisher_options *options);
+
+/**
+ * Sets `options` to the defaults and its `struct_size`.
+ *
+ * The struct stays the caller's. Errors: SHM_ERR_NULL. Any thread may call this at any time.
+ */
+int32_t shm_subscriber_options_init(struct shm_subscriber_options *options);
+
+/**
+ * Joins `topic` as a publisher, making the topic when it doesn't exist.
+ *
+ * `options` may be NULL for the defaults. On SHM_OK `*publisher` is the caller's, to be ended with
+ * `shm_publisher_destroy`. Any thread may call this at any time.
+ *
+ * Errors: SHM_ERR_NULL, SHM_ERR_INVALID_NAME, SHM_ERR_INVALID_OPTION; SHM_ERR_MISMATCH when the topic
+ * exists and is smaller than `options` ask for; SHM_ERR_NO_PARTICIPANT, SHM_ERR_NO_SPACE,
+ * SHM_ERR_NOT_TRUSTED, SHM_ERR_VERSION, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_publisher_create(const char *topic,
+                             const struct shm_publisher_options *options,
+                             struct shm_publisher **publisher);
+
+/**
+ * Leaves the topic. What was published stays for the subscribers that are there.
+ *
+ * Loans that are still out stay valid, but can't be published any more (SHM_ERR_CLOSED); the publisher leaves
+ * the topic when the last of them is destroyed. Runs while no other call on `publisher` or its loans does.
+ */
+void shm_publisher_destroy(struct shm_publisher *publisher);
+
+/**
+ * Publishes a copy of the `size` bytes at `data`.
+ *
+ * `data` is only read during the call; it may be NULL when `size` is 0. `position` may be NULL; otherwise it
+ * gets the message's place in the topic's order. Never waits for subscribers. One thread at a time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans and held samples;
+ * SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_publisher_publish(struct shm_publisher *publisher,
+                              const void *data,
+                              size_t size,
+                              uint64_t *position);
+
+/**
+ * Lends `size` bytes of shared memory to write a message into: no copy is made when it is published.
+ *
+ * The bytes are aligned to 64 and their content is unspecified. On SHM_OK `*loan` is the caller's, to be ended
+ * with `shm_loan_publish` or `shm_loan_destroy`. One thread at a time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans and held samples;
+ * SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_publisher_loan(struct shm_publisher *publisher,
+                           size_t size,
+                           struct shm_loan **loan);
+
+/**
+ * Says what the topic is.
+ *
+ * The caller sets `info->struct_size` to sizeof(shm_topic_info) before; the struct stays the caller's. One
+ * thread at a time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION when `info->struct_size` isn't the size of such a struct.
+ */
+int32_t shm_publisher_info(const struct shm_publisher *publisher, struct shm_topic_info *info);
+
+/**
+ * The memory behind a loan: aligned to 64, `shm_loan_size` bytes, for reading and writing.
+ *
+ * NULL for NULL. Valid until the loan ends or is resized. One thread at a time.
+ */
+void *shm_loan_data(struct shm_loan *loan);
+
+/**
+ * The length in bytes that the message would have if it were published now. 0 for NULL. One thread at a time.
+ */
+size_t shm_loan_size(const struct shm_loan *loan);
+
+/**
+ * The length in bytes up to which `shm_loan_resize` moves nothing. 0 for NULL. One thread at a time.
+ */
+size_t shm_loan_capacity(const struct shm_loan *loan);
+
+/**
+ * Gives the loan another length, moving it to other memory when it must.
+ *
+ * The content stays, up to the smaller of both lengths; what is added is unspecified. `shm_loan_data` must be asked
+ * again. On an error the loan is as it was. One thread at a time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans and held samples;
+ * SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_loan_resize(struct shm_loan *loan,
+                        size_t size);
+
+/**
+ * Publishes what was written into the loan, without a copy.
+ *
+ * On SHM_OK the loan has ended. On an error it is as it was, and still the caller's, who has to destroy it. `position`
+ * may be NULL; otherwise it gets the message's place in the topic's order. Never waits for subscribers. One thread at a
+ * time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the publisher was destroyed; SHM_ERR_FORKED, SHM_ERR_CORRUPT.
+ */
+int32_t shm_loan_publish(struct shm_loan *loan,
+                         uint64_t *position);
+
+/**
+ * Ends a loan without publishing it. NULL does nothing. One thread at a time.
+ */
+void shm_loan_destroy(struct shm_loan *loan);
+
+/**
+ * Joins `topic` as a subscriber, making the topic when it doesn't exist.
+ *
+ * It receives what is published from now on, and before that as much as the option `history` asks for. `options` may
+ * be NULL for the defaults. On SHM_OK `*subscriber` is the caller's, to be ended with
+ * `shm_subscriber_destroy`. Any thread may call this at any time.
+ *
+ * Errors: SHM_ERR_NULL, SHM_ERR_INVALID_NAME, SHM_ERR_INVALID_OPTION; SHM_ERR_MISMATCH when the topic
+ * exists and is smaller than `options` ask for; SHM_ERR_NO_PARTICIPANT, SHM_ERR_NO_SPACE,
+ * SHM_ERR_NOT_TRUSTED, SHM_ERR_VERSION, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_subscriber_create(const char *topic,
+                              const struct shm_subscriber_options *options,
+                              struct shm_subscriber **subscriber);
+
+/**
+ * Ends receiving and leaves the topic.
+ *
+ * Samples that are still held stay valid; the subscriber leaves the topic when the last of them is released. Runs
+ * while no other call on `subscriber` or its samples does.
+ */
+void shm_subscriber_destroy(struct shm_subscriber *subscriber);
+
+/**
+ * Receives the next message if there is one. Never waits.
+ *
+ * On SHM_OK `*sample` is the caller's, to be ended with `shm_sample_release`. A subscriber that was too slow goes on
+ * with a later message: see `shm_subscriber_lost`. One thread at a time.
+ *
+ * Outcomes: SHM_WOULD_BLOCK when no message has come. Errors: SHM_ERR_NULL; SHM_ERR_NO_HOLD when a
+ * message is there, but as many samples are held as the topic allows; SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_subscriber_try_receive(struct shm_subscriber *subscriber,
+                                   struct shm_sample **sample);
+
+/**
+ * Receives the next message, waiting for it as long as it takes.
+ *
+ * On SHM_OK `*sample` is the caller's, to be ended with `shm_sample_release`. A subscriber that was too slow goes on
+ * with a later message: see `shm_subscriber_lost`. One thread at a time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_NO_HOLD when a message is there, but as many samples are held as the topic allows;
+ * SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_subscriber_receive(struct shm_subscriber *subscriber,
+                               struct shm_sample **sample);
+
+/**
+ * Receives the next message, waiting for it up to `timeout_ns` nanoseconds.
+ *
+ * On SHM_OK `*sample` is the caller's, to be ended with `shm_sample_release`. A subscriber that was too slow goes on
+ * with a later message: see `shm_subscriber_lost`. One thread at a time.
+ *
+ * Outcomes: SHM_TIMED_OUT when no message came in that time. Errors: SHM_ERR_NULL; SHM_ERR_NO_HOLD when a
+ * message is there, but as many samples are held as the topic allows; SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_subscriber_receive_timeout(struct shm_subscriber *subscriber,
+                                       uint64_t timeout_ns,
+                                       struct shm_sample **sample);
+
+/**
+ * Counts the messages that this subscriber was too slow for, exactly, since it joined.
+ *
+ * On SHM_OK `*lost` is the count. One thread at a time. Errors: SHM_ERR_NULL.
+ */
+int32_t shm_subscriber_lost(const struct shm_subscriber *subscriber, uint64_t *lost);
+
+/**
+ * Says what the topic is.
+ *
+ * The caller sets `info->struct_size` to sizeof(shm_topic_info) before; the struct stays the caller's. One
+ * thread at a time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION when `info->struct_size` isn't the size of such a struct.
+ */
+int32_t shm_subscriber_info(const struct shm_subscriber *subscriber, struct shm_topic_info *info);
+
+/**
+ * The message's bytes, aligned to 64, `shm_sample_size` of them, for reading.
+ *
+ * NULL for NULL. Valid until the sample is released. Any thread may call this at any time.
+ */
+const void *shm_sample_data(const struct shm_sample *sample);
+
+/**
+ * The message's length in bytes. 0 for NULL. Any thread may call this at any time.
+ */
+size_t shm_sample_size(const struct shm_sample *sample);
+
+/**
+ * The message's place in the topic's order, which all subscribers share: consecutive messages have consecutive
+ * positions. 0 for NULL. Any thread may call this at any time.
+ */
+uint64_t shm_sample_position(const struct shm_sample *sample);
+
+/**
+ * When the message was published, in nanoseconds since 1970 (CLOCK_REALTIME).
+ *
+ * 0 when its publisher was made without the option `timestamps`, and for NULL. Any thread may call this at any time.
+ */
+uint64_t shm_sample_timestamp(const struct shm_sample *sample);
+
+/**
+ * Gives the message's memory back to its publisher. NULL does nothing.
+ *
+ * Any thread may call this, while others use the subscriber and its other samples; it also is right after
+ * `shm_subscriber_destroy`.
+ */
+void shm_sample_release(struct shm_sample *sample);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* SHM_SHM_H */

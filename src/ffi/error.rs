@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a call fails with, and the words of a thread's last failure.
+
+use super::status::{self, SHM_ERR_INTERNAL, SHM_ERR_INVALID_NAME, SHM_ERR_INVALID_OPTION, SHM_ERR_NULL};
+use crate::Error;
+use std::any::Any;
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::ffi::{c_char, CString};
+
+/// Why an entry doesn't return `SHM_OK`: a status below 0 and its words.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: i32,
+    message: Cow<'static, str>,
+}
+
+impl Failure {
+    #[cold]
+    pub(super) fn null(argument: &'static str) -> Self {
+        Failure { status: SHM_ERR_NULL, message: format!("{argument} is NULL").into() }
+    }
+
+    #[cold]
+    pub(super) fn name(reason: &'static str) -> Self {
+        Failure { status: SHM_ERR_INVALID_NAME, message: reason.into() }
+    }
+
+    #[cold]
+    pub(super) fn option(reason: impl Into<Cow<'static, str>>) -> Self {
+        Failure { status: SHM_ERR_INVALID_OPTION, message: reason.into() }
+    }
+
+    #[cold]
+    pub(super) fn panic(payload: &(dyn Any + Send)) -> Self {
+        let words = payload.downcast_ref::<&str>().copied();
+        let words = words.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let message = format!("a bug in the library: {}", words.unwrap_or("panic"));
+        Failure { status: SHM_ERR_INTERNAL, message: message.into() }
+    }
+}
+
+impl From<Error> for Failure {
+    #[cold]
+    fn from(error: Error) -> Self {
+        Failure { status: status::of(&error), message: error.to_string().into() }
+    }
+}
+
+thread_local! {
+    static LAST: RefCell<Option<CString>> = const { RefCell::new(None) };
+}
+
+/// Leaves the words of `failure` to `shm_last_error_message`; returns its status.
+#[cold]
+pub(super) fn report(failure: Failure) -> i32 {
+    let mut words = failure.message.into_owned().into_bytes();
+    words.retain(|&byte| byte != 0);
+    let words = CString::new(words).ok();
+    // A thread that is being torn down has no place for words any more; the status says enough.
+    let _ = LAST.try_with(|last| last.replace(words));
+    failure.status
+}
+
+/// Says in words what was wrong in the last call of this thread that failed. Calls that succeed don't change it.
+///
+/// Never NULL; "" when no call of this thread has failed. The string belongs to the library and is valid until
+/// the next call of this thread that fails, or until the thread ends: copy what is to be kept.
+#[no_mangle]
+pub extern "C" fn shm_last_error_message() -> *const c_char {
+    let words = LAST.try_with(|last| last.borrow().as_ref().map(|words| words.as_ptr()));
+    words.ok().flatten().unwrap_or(c"".as_ptr())
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The C interface of shm: messages between the processes of one machine through shared memory.
+//!
+//! A topic is a name. Publishers and subscribers of one topic find each other through it, in whatever
+//! order and process they are made. A publisher writes a message into shared memory (`shm_publisher_loan`,
+//! `shm_loan_publish`), or has one copied there (`shm_publisher_publish`); every subscriber reads it in place,
+//! as a sample that it holds until `shm_sample_release`. Who comes first makes the topic, who leaves last
+//! removes it.
+//!
+//! What holds for every function, and isn't repeated there:
+//!
+//! Status. A function that can fail returns an `int32_t`: `SHM_OK`, which is 0; an error, below 0; or an
+//! outcome that is no error, above 0 (`SHM_WOULD_BLOCK`, `SHM_TIMED_OUT`). A number never changes its
+//! meaning. After an error `shm_last_error_message` says in words what was wrong.
+//!
+//! Outputs. They are written last, and only when `SHM_OK` is returned; otherwise they are untouched.
+//!
+//! C1, handles. A handle is used from its creation until its `_destroy` or `_release`, and not after that.
+//! `_destroy` and `_release` of NULL do nothing; any other function answers a NULL that it can't use with
+//! `SHM_ERR_NULL`, or with NULL or 0 where it returns no status.
+//!
+//! C2, arguments. A pointer that isn't NULL points to what the function's comment says, for as long as the
+//! call runs: nothing keeps it. Strings end with a NUL byte. A topic's name is UTF-8, a root is a path.
+//!
+//! C3, threads. Any thread may use a handle, one at a time; a publisher's loans count as part of it.
+//! Different handles are independent. Samples are apart from their subscriber: each may be read and
+//! released by any thread, at any time.
+//!
+//! C4, the end. `_destroy` of a publisher or subscriber runs while no other call on it, its loans or its
+//! samples does. Loans and samples that are still out stay valid: each still has to be destroyed or
+//! released, and the last one takes with it what the handle left behind.
+//!
+//! Forks. In the child of a fork the handles of the parent are dead: calls give `SHM_ERR_FORKED`, and
+//! memory behind loans and samples must not be touched. Make new handles there.
+//!
+//! Failures inside. No Rust panic leaves a function: it gives `SHM_ERR_INTERNAL`, which is a bug in the
+//! library, and the handle is good for `_destroy` only.
+//!
+//! Versions of a struct. Structs that callers allocate begin with `struct_size`, the size that the caller's
+//! compiler gave them. A shorter one than the library's gets defaults for what it lacks; a longer one
+//! is refused with `SHM_ERR_INVALID_OPTION` when it asks for something that the library doesn't know.
+
+// The paragraphs above are also the head of include/shm/shm.h: tests/header.rs puts them there.
+
+// What a caller owes a function is the contract above (C1 to C4), which SAFETY comments here cite.
+#![allow(clippy::missing_safety_doc)]
+
+mod arguments;
+pub mod error;
+mod guard;
+pub mod loan;
+pub mod options;
+pub mod publisher;
+pub mod sample;
+pub mod status;
+pub mod subscriber;
+pub mod version;
