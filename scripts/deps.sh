@@ -1,0 +1,49 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# Installs what building, testing or measuring shm needs beyond Rust and a C++ compiler, on Debian and its kin.
+# Does nothing where all of it is there. Usage: scripts/deps.sh [demo|bench|test]
+set -eu
+
+purpose=${1:-test}
+missing=
+
+have() { command -v "$1" >/dev/null 2>&1; }
+want() { missing="$missing $1"; }
+
+have_header() { # not before there is a compiler to ask
+  have c++ && printf '#if !__has_include(<%s>)\n#error missing\n#endif\n' "$1" | c++ -x c++ -fsyntax-only - 2>/dev/null
+}
+
+have cargo || { echo "deps: cargo isn't found; install Rust 1.89 or later (https://rustup.rs) first" >&2; exit 1; }
+have cc || want gcc
+have c++ || want g++
+if [ "$purpose" = test ]; then
+  have cmake || want cmake
+  have make || have ninja || want ninja-build
+  have pkg-config || want pkg-config
+  have readelf || want binutils
+  have strace || want strace
+  have_header msgpack.hpp || want libmsgpack-cxx-dev
+  have_header msgpack.h || want libmsgpack-dev # for an example in C
+fi
+
+if [ -n "$missing" ]; then
+  as_root=
+  [ "$(id -u)" = 0 ] || as_root=sudo
+  install="apt-get install -y --no-install-recommends$missing"
+  if have apt-get && { [ -z "$as_root" ] || sudo -n true 2>/dev/null; }; then
+    echo "deps: installing$missing"
+    $as_root apt-get update -qq
+    # shellcheck disable=SC2086 # the list of packages is meant to be split
+    $as_root env DEBIAN_FRONTEND=noninteractive $install -qq >/dev/null
+  else
+    echo "deps: missing$missing; run: ${as_root:+$as_root }$install" >&2
+    exit 1
+  fi
+fi
+
+if [ "$purpose" = test ] && ! have cargo-nextest && ! [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo-nextest" ]; then
+  echo "deps: building cargo-nextest, which takes a few minutes"
+  cargo install --locked cargo-nextest
+fi
