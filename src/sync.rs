@@ -21,7 +21,10 @@ pub(crate) fn load_acquire(word: &AtomicU64) -> u64 {
     value
 }
 
-/// Stores `value` and orders the store before every later load of this thread (a full barrier).
+/// Stores `value` with release semantics and orders the store before every later load of this thread (a full barrier).
+///
+/// Release, because a hold word goes from one chunk to the next: who reads the second must be ordered after the
+/// release of the first (H2), though its own store is the one it reads.
 ///
 /// x86-64: one `xchg` (2 ns), whose bus lock is the full barrier; `mfence` after a `mov` costs several times that.
 /// The SeqCst `swap` also takes part in the single total order that I3 argues with; the load that follows
@@ -35,7 +38,7 @@ pub(crate) fn store_then_barrier(word: &AtomicU64, value: u64) {
     }
     #[cfg(not(all(target_arch = "x86_64", not(loom), not(miri))))]
     {
-        word.store(value, Ordering::Relaxed);
+        word.store(value, Ordering::Release);
         fence(Ordering::SeqCst);
     }
 }

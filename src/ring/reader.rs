@@ -47,6 +47,12 @@ impl Reader {
         Reader { next, lost: 0, holes }
     }
 
+    /// A reader at the start of a ring.
+    #[cfg(all(test, loom))]
+    pub(super) fn at(next: u64) -> Self {
+        Reader { next, lost: 0, holes: VecDeque::new() }
+    }
+
     /// The next position to read.
     #[inline]
     pub(crate) fn next(&self) -> u64 {
@@ -130,7 +136,8 @@ fn pin(word: &AtomicU64, slot: Slot, hold: &AtomicU64) -> bool {
     if Slot(load_acquire(word)) == slot {
         return true;
     }
-    // Overwritten or evicted meanwhile. Nothing was read from the chunk, so nothing needs to be ordered before this.
-    hold.store(0, Ordering::Relaxed);
+    // Overwritten or evicted meanwhile. Nothing was read from this chunk, but the word may have held another one before: a
+    // publisher that reads this 0 instead of that one's H2 must be ordered after its last read as well, hence Release.
+    hold.store(0, Ordering::Release);
     false
 }
