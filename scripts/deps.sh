@@ -24,6 +24,7 @@ if [ "$purpose" = test ]; then
   have pkg-config || want pkg-config
   have readelf || want binutils
   have strace || want strace
+  have valgrind || want valgrind
   have_header msgpack.hpp || want libmsgpack-cxx-dev
   have_header msgpack.h || want libmsgpack-dev # for an example in C
 fi

@@ -86,7 +86,7 @@ fn the_header_keeps_to_its_names() {
         } else {
             line.split('(')
                 .next()
-                .and_then(|start| start.split([' ', '*', ';']).filter(|word| !word.is_empty()).last())
+                .and_then(|start| start.split([' ', '*', ';']).rfind(|word| !word.is_empty()))
         };
         if let Some(name) = name.filter(|&name| !["{", "\"C\""].contains(&name)) {
             assert!(name.starts_with("shm_") || name.starts_with("SHM_"), "{name} in {line:?}");

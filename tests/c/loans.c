@@ -40,6 +40,12 @@ static void publish_in_place(shm_publisher *publisher, shm_subscriber *subscribe
     CHECK_STATUS(shm_subscriber_try_receive(subscriber, &sample), SHM_WOULD_BLOCK);
 }
 
+/* The memory of a published loan isn't lent again as long as the message is there. */
+static void published_memory(shm_publisher *publisher, shm_subscriber *subscriber) {
+    for (uint64_t n = 0; n < 20; n++) CHECK_STATUS(shm_loan_publish(loan_number(publisher, n), NULL), SHM_OK);
+    for (uint64_t n = 0; n < 20; n++) CHECK(receive_number(subscriber) == n);
+}
+
 static void resize(shm_publisher *publisher, shm_subscriber *subscriber) {
     shm_loan *loan = new_loan(publisher, 100);
     memset(shm_loan_data(loan), 'a', 100);
@@ -133,6 +139,7 @@ int main(void) {
     shm_publisher *publisher = new_publisher("/loans", NULL);
     shm_subscriber *subscriber = new_subscriber("/loans", NULL);
     publish_in_place(publisher, subscriber);
+    published_memory(publisher, subscriber);
     resize(publisher, subscriber);
     shm_subscriber_destroy(subscriber);
     shm_publisher_destroy(publisher);

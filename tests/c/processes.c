@@ -11,10 +11,12 @@
 
 extern char **environ;
 
+static char *program;
+
 static pid_t start(const char *role) {
-    char *arguments[] = {(char *)"processes", (char *)role, NULL};
+    char *arguments[] = {program, (char *)role, NULL};
     pid_t child;
-    CHECK(posix_spawn(&child, "/proc/self/exe", NULL, NULL, arguments, environ) == 0);
+    CHECK(posix_spawn(&child, program, NULL, NULL, arguments, environ) == 0);
     return child;
 }
 
@@ -107,6 +109,7 @@ int main(int argc, char **argv) {
     if (strcmp(role, "publish") == 0) return role_publish();
     if (strcmp(role, "subscribe") == 0) return role_subscribe();
     if (strcmp(role, "stay") == 0) return role_stay();
+    program = argv[0];
     fresh_root();
     publisher_elsewhere();
     subscribers_elsewhere();

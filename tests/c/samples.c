@@ -68,13 +68,13 @@ static void *release_all(void *argument) {
 }
 
 /* Samples go to other threads, which release them while this one receives. */
-static void released_elsewhere(void) {
+static void released_elsewhere(uint64_t count) {
     shm_subscriber *subscriber = subscriber_with_holds("/threads");
     shm_publisher *publisher = new_publisher("/threads", NULL);
     struct handover handover = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, {NULL}, 0, 0};
     pthread_t threads[2];
     for (int i = 0; i < 2; i++) CHECK(pthread_create(&threads[i], NULL, release_all, &handover) == 0);
-    for (uint64_t n = 0; n < 20000; n++) {
+    for (uint64_t n = 0; n < count; n++) {
         publish_number(publisher, n);
         shm_sample *sample;
         int32_t status;
@@ -123,10 +123,11 @@ static void destroyed_subscriber(void) {
     }
 }
 
-int main(void) {
+/* Usage: samples [messages that other threads release] */
+int main(int argc, char **argv) {
     fresh_root();
     held_samples();
-    released_elsewhere();
+    released_elsewhere(argc > 1 ? strtoull(argv[1], NULL, 10) : 20000);
     destroyed_subscriber();
     check_root_is_empty();
     return 0;
