@@ -18,15 +18,17 @@ have_header() { # not before there is a compiler to ask
 have cargo || { echo "deps: cargo isn't found; install Rust 1.89 or later (https://rustup.rs) first" >&2; exit 1; }
 have cc || want gcc
 have c++ || want g++
-if [ "$purpose" = test ]; then
+have_header msgpack.hpp || want libmsgpack-cxx-dev
+if [ "$purpose" != bench ]; then
   have cmake || want cmake
-  have make || have ninja || want ninja-build
+  have make || want make
+fi
+if [ "$purpose" = test ]; then
+  have_header msgpack.h || want libmsgpack-dev # for an example in C
   have pkg-config || want pkg-config
   have readelf || want binutils
   have strace || want strace
   have valgrind || want valgrind
-  have_header msgpack.hpp || want libmsgpack-cxx-dev
-  have_header msgpack.h || want libmsgpack-dev # for an example in C
 fi
 
 if [ -n "$missing" ]; then

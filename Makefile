@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# The habits, one word each. Longer ones live in scripts/.
+
+PREFIX ?= /usr/local
+BUILD ?= target/cmake
+ARGS ?=
+FILE ?=
+
+.PHONY: demo test bench bench-quick deps header install clean
+
+demo: ## what shm does, in half a minute; FILE=… sends that file
+	@scripts/deps.sh demo
+	@FILE="$(FILE)" scripts/demo.sh
+
+test: ## everything that must hold before a change lands
+	@scripts/test.sh
+
+bench: ## measures; ARGS=… goes to the benchmark
+	@scripts/deps.sh bench
+	cargo run --release -p shm-bench -- $(ARGS)
+
+bench-quick: ## measures in under a minute
+	@scripts/deps.sh bench
+	cargo run --release -p shm-bench -- --quick $(ARGS)
+
+deps: ## installs what building and testing needs and this machine lacks
+	@scripts/deps.sh test
+
+header: ## writes include/shm/shm.h anew from src/ffi/
+	SHM_UPDATE_HEADER=1 cargo test --test header
+
+install: ## into PREFIX
+	cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DSHM_CARGO_TARGET_DIR="$(CURDIR)/target" \
+	  -DSHM_BUILD_EXAMPLES=OFF -DSHM_BUILD_TESTS=OFF
+	cmake --build $(BUILD)
+	cmake --install $(BUILD) --prefix "$(PREFIX)"
+
+clean: ## removes everything that was built
+	rm -rf target build

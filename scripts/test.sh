@@ -1,0 +1,101 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# Everything that must hold before a change lands, step by step; stops at the first that fails. Steps that need a
+# toolchain which this machine lacks are skipped, and say so.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+passed=0 skipped=0 current=
+build=target/cmake
+scratch=$(mktemp -d /dev/shm/shm-test-XXXXXX)
+# Whatever a test or an example makes without a root of its own goes here, and not among the user's topics.
+export SHM_ROOT="$scratch/root"
+mkdir -m 700 "$SHM_ROOT"
+
+shared_memory() {
+  { find /dev/shm -mindepth 1 -maxdepth 1; find "$SHM_ROOT" -mindepth 1; } | sort
+}
+shared_memory >"$scratch/before"
+
+finish() {
+  local status=$?
+  rm -rf "$scratch"
+  if [ "$status" != 0 ]; then
+    printf '\nFAILED: %s\n' "$current"
+    echo "$passed passed, 1 failed, $skipped skipped"
+  fi
+}
+trap finish EXIT
+
+step() { # title, command…
+  current=$1
+  shift
+  printf '\n==> %s\n' "$current"
+  local from=$SECONDS
+  "$@"
+  printf '<== %s: %d s\n' "$current" "$((SECONDS - from))"
+  passed=$((passed + 1))
+}
+
+skip() { # title, reason
+  printf '\nSKIPPED %s: %s\n' "$1" "$2"
+  skipped=$((skipped + 1))
+}
+
+build_c_and_cxx() {
+  local warnings="-Wall -Wextra -Wpedantic -Werror"
+  cmake -S . -B "$build" -DCMAKE_BUILD_TYPE=Release -DSHM_CARGO_TARGET_DIR="$PWD/target" -DSHM_WITH_CXX=ON \
+    -DCMAKE_C_FLAGS="$warnings" -DCMAKE_CXX_FLAGS="$warnings"
+  cmake --build "$build" --parallel "$(nproc)"
+}
+
+test_c_and_cxx() {
+  (cd "$build" && ctest --output-on-failure --no-tests=error --timeout 120)
+}
+
+loom() {
+  RUSTFLAGS="--cfg loom" cargo test --release --lib --target-dir target/loom models
+}
+
+miri() {
+  MIRIFLAGS="-Zmiri-disable-isolation" cargo +nightly miri test --lib --target-dir target/miri
+}
+
+address_sanitizer() {
+  RUSTFLAGS="-Zsanitizer=address" \
+    cargo +nightly test --lib --target "$(rustc -vV | sed -n 's/^host: //p')" --target-dir target/asan
+}
+
+nothing_left() {
+  local new
+  new=$(shared_memory | comm -13 "$scratch/before" -)
+  [ -z "$new" ] || { printf 'left in /dev/shm:\n%s\n' "$new"; return 1; }
+}
+
+step "dependencies" scripts/deps.sh test
+step "rustfmt" cargo fmt --all --check
+step "clippy" cargo clippy --workspace --all-targets -- -D warnings
+step "C and C++, built" build_c_and_cxx
+# The examples in C and C++ are run by a test in Rust, which takes them from here.
+export SHM_EXAMPLES_DIR="$PWD/$build"
+step "Rust tests" cargo nextest run --workspace --exclude shm-package-tests
+step "documentation's examples" cargo test --workspace --doc
+step "C and C++ tests" test_c_and_cxx
+step "packaging" cargo nextest run -p shm-package-tests
+step "loom models" loom
+export RUSTUP_AUTO_INSTALL=0
+if cargo +nightly miri --version >/dev/null 2>&1; then
+  step "miri" miri
+else
+  skip "miri" "no nightly toolchain with miri"
+fi
+if cargo +nightly --version >/dev/null 2>&1; then
+  step "AddressSanitizer" address_sanitizer
+else
+  skip "AddressSanitizer" "no nightly toolchain"
+fi
+step "nothing left in /dev/shm" nothing_left
+
+printf '\n'
+echo "$passed passed, 0 failed, $skipped skipped"
