@@ -6,31 +6,22 @@
 //! is table-driven.
 
 use super::error::{report, Failure};
-use std::any::Any;
+use super::status::SHM_ERR_INTERNAL;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// Runs the body of an entry that returns a status.
 #[inline]
 pub(super) fn guard(body: impl FnOnce() -> Result<i32, Failure>) -> i32 {
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(status)) => status,
-        Ok(Err(failure)) => report(failure),
-        Err(payload) => caught(&*payload),
-    }
+    guard_value(SHM_ERR_INTERNAL, || body().unwrap_or_else(report))
 }
 
 /// Runs the body of an entry that returns a value and can't fail; `fallback` is for a bug.
 #[inline]
 pub(super) fn guard_value<T>(fallback: T, body: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
-        caught(&*payload);
+        report(Failure::panic(&*payload));
         fallback
     })
-}
-
-#[cold]
-fn caught(payload: &(dyn Any + Send)) -> i32 {
-    report(Failure::panic(payload))
 }
 
 #[cfg(test)]

@@ -141,7 +141,8 @@ pub unsafe extern "C" fn shm_loan_resize(loan: *mut ShmLoan, size: usize) -> i32
     guard(|| {
         // SAFETY: C1, C3.
         let loan = unsafe { loan.as_mut() }.ok_or_else(|| Failure::null("loan"))?;
-        loan.lent.as_mut().ok_or(Error::Closed)?.resize(size)?;
+        let Some(lent) = &mut loan.lent else { return Err(Error::Closed.into()) };
+        lent.resize(size)?;
         Ok(SHM_OK)
     })
 }
@@ -159,10 +160,9 @@ pub unsafe extern "C" fn shm_loan_publish(loan: *mut ShmLoan, position: *mut u64
         // SAFETY: C1, C3.
         let entry = unsafe { loan.as_mut() }.ok_or_else(|| Failure::null("loan"))?;
         // SAFETY: the owner lives as long as a loan of it is out.
-        if unsafe { (*entry.owner).loans.closed.get() } {
-            return Err(Error::Closed.into());
-        }
-        let published = entry.lent.as_ref().ok_or(Error::Closed)?.try_publish()?;
+        let closed = unsafe { (*entry.owner).loans.closed.get() };
+        let Some(lent) = entry.lent.as_ref().filter(|_| !closed) else { return Err(Error::Closed.into()) };
+        let published = lent.try_publish()?;
         // The chunk is the topic's now.
         std::mem::forget(entry.lent.take());
         // SAFETY: C1: the loan has ended; C2.
