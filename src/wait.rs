@@ -106,7 +106,7 @@ pub(crate) struct Waker {
 
 impl Waker {
     /// To be called after each publish. No system call when nobody sleeps.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake(&mut self, topic: &Topic) {
         barrier_after_rmw();
         // P2.
@@ -116,6 +116,7 @@ impl Waker {
     }
 
     #[cold]
+    #[inline(never)]
     fn wake_slow(&mut self, topic: &Topic) {
         if futex::wake_all(topic.ring().tail_word()) > 0 {
             self.vain = 0;

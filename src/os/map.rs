@@ -48,16 +48,15 @@ impl Mapping {
 
     /// `count` words from byte `offset` on. The caller stores only to words of a writable mapping.
     ///
-    /// Offsets and counts are computed from a validated geometry; one beyond the mapping is a bug in it and gives
-    /// no words, so that every use of them is a bounds error rather than a wild read.
-    #[inline]
+    /// Offsets and counts are computed from a validated geometry; one beyond the mapping would be a bug in that, and
+    /// gives no words, so that every use of them is a bounds error rather than a wild read.
     pub(crate) fn words(&self, offset: usize, count: usize) -> &[AtomicU64] {
         let fits = count
             .checked_mul(8)
             .and_then(|bytes| bytes.checked_add(offset))
             .is_some_and(|end| end <= self.len());
-        debug_assert!(fits && offset % 8 == 0);
         if !fits || offset % 8 != 0 {
+            debug_assert!(false, "{count} words at {offset} of {} bytes", self.len());
             return &[];
         }
         // SAFETY: in bounds and aligned (checked above; mappings are page-aligned); any bits are valid words; the

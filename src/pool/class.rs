@@ -18,8 +18,9 @@ pub(super) fn payload_size(len: usize) -> Result<u64> {
         return Err(Error::TooLarge { wanted, limit: MAX_PAYLOAD });
     }
     let wanted = wanted.max(STEP);
-    let below = 1 << (wanted - 1).ilog2();
-    Ok(wanted.next_multiple_of((below / 4).max(STEP)))
+    // A power of two, so that rounding up needs no division.
+    let step = ((1 << (wanted - 1).ilog2()) / 4).max(STEP);
+    Ok((wanted + step - 1) & !(step - 1))
 }
 
 /// Bytes from one chunk of the class to the next.

@@ -39,6 +39,8 @@ const LARGER: u64 = 4;
 /// How many scarce loans go by between two looks for dead participants, or for room on a file system that was full:
 /// both cost system calls.
 const SCARCE_ROUNDS: u32 = 256;
+/// However large the chunks are, up to the largest segment.
+const SMALLEST_BATCH: u64 = 4;
 /// What one reclaim should yield, so that looking at every subscriber's holds is spread over many messages.
 const BATCH_BYTES: u64 = 64 << 10;
 
@@ -57,14 +59,18 @@ impl Chunk {
         unsafe { self.start.add(CHUNK_HEADER) }
     }
 
-    /// Fills the header but for the position.
+    /// Fills the header but for the position, and for what is reserved and stays zero.
     #[inline]
     pub(crate) fn describe(&self, len: usize, timestamp: u64, publisher: u32) {
         debug_assert!(len <= self.size);
-        let header =
-            ChunkHeader { position: 0, len: len as u64, timestamp, flags: 0, publisher, reserved: [0; 4] };
+        let header = self.start.cast::<ChunkHeader>().as_ptr();
         // SAFETY: the chunk is loaned, so nobody else reads or writes it (I3); it starts aligned with a header.
-        unsafe { self.start.cast::<ChunkHeader>().write(header) };
+        unsafe {
+            (*header).len = len as u64;
+            (*header).timestamp = timestamp;
+            (*header).flags = 0;
+            (*header).publisher = publisher;
+        }
     }
 
     /// Writes the position that the chunk is about to be published at.
@@ -80,8 +86,15 @@ impl Chunk {
 struct Class {
     payload: u64,
     /// Last in, first out: what was used last is likeliest to be in the cache.
-    free: Vec<ChunkId>,
+    free: Vec<Free>,
     total: u64,
+}
+
+/// A free chunk and where it is.
+#[derive(Clone, Copy, Debug)]
+struct Free {
+    id: ChunkId,
+    start: NonNull<u8>,
 }
 
 /// One publisher's memory.
@@ -119,24 +132,24 @@ impl Pool {
     }
 
     /// A chunk for `len` bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn loan(&mut self, topic: &Topic, len: usize) -> Result<Chunk> {
         let payload = class::payload_size(len)?;
-        let class = self.class(payload);
-        let id = match self.classes[class].free.pop() {
-            Some(id) => id,
-            None => self.loan_slow(topic, class)?,
-        };
-        Ok(self.chunk(id))
+        let index = self.class(payload);
+        let class = &mut self.classes[index];
+        match class.free.pop() {
+            Some(Free { id, start }) => Ok(Chunk { id, start, size: payload as usize }),
+            None => self.loan_slow(topic, index),
+        }
     }
 
     /// Takes a loan back unused.
     pub(crate) fn discard(&mut self, chunk: Chunk) {
-        self.free(chunk.id);
+        free_into(&self.segments, &mut self.classes, chunk.id);
     }
 
     /// Notes that a loan was published at `position`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn published(&mut self, position: u64, chunk: Chunk) {
         self.retiring.published(position, chunk.id);
     }
@@ -147,28 +160,20 @@ impl Pool {
         self.destroy_free_segments(topic);
     }
 
-    fn chunk(&self, id: ChunkId) -> Chunk {
-        let segment = self.segments[id.segment() as usize].as_ref();
-        let found = segment.and_then(|segment| Some((segment.chunk(id.index())?, segment.payload_size())));
-        // Every id in this pool was made from one of its own segments, which stay while an id of theirs is anywhere.
-        let (start, size) = found.unwrap_or_else(|| unreachable!("{id:?} is not of this pool"));
-        Chunk { id, start, size: size as usize }
-    }
-
     /// The class for chunks of exactly `payload` bytes.
-    #[inline]
+    #[inline(always)]
     fn class(&mut self, payload: u64) -> usize {
         match self.classes.iter().position(|class| class.payload == payload) {
             Some(index) => index,
-            None => {
-                self.classes.push(Class { payload, free: Vec::new(), total: 0 });
-                self.classes.len() - 1
-            }
+            None => self.new_class(payload),
         }
     }
 
-    fn free(&mut self, id: ChunkId) {
-        free_into(&self.segments, &mut self.classes, id);
+    #[cold]
+    #[inline(never)]
+    fn new_class(&mut self, payload: u64) -> usize {
+        self.classes.push(Class { payload, free: Vec::new(), total: 0 });
+        self.classes.len() - 1
     }
 
     fn reclaim(&mut self, topic: &Topic) -> usize {
@@ -177,30 +182,36 @@ impl Pool {
     }
 
     #[cold]
-    fn loan_slow(&mut self, topic: &Topic, class: usize) -> Result<ChunkId> {
+    #[inline(never)]
+    fn loan_slow(&mut self, topic: &Topic, class: usize) -> Result<Chunk> {
         self.reclaim(topic);
-        let few = (self.classes[class].free.len() as u64) < self.batch(topic, class);
-        if few {
+        if (self.classes[class].free.len() as u64) < self.batch(topic, class) {
             self.try_grow(topic, class)?;
         }
-        match self.classes[class].free.pop() {
-            Some(id) => Ok(id),
+        match self.pop(class) {
+            Some(chunk) => Ok(chunk),
             None => self.loan_scarce(topic, class),
         }
     }
 
+    fn pop(&mut self, class: usize) -> Option<Chunk> {
+        let Class { payload, free, .. } = &mut self.classes[class];
+        free.pop().map(|Free { id, start }| Chunk { id, start, size: *payload as usize })
+    }
+
     /// How many free chunks a reclaim should give before it is worth making more.
     fn batch(&self, topic: &Topic, class: usize) -> u64 {
-        let most = BATCH_BYTES / class::stride(self.classes[class].payload);
-        if most <= 1 {
+        let stride = class::stride(self.classes[class].payload);
+        if stride > LARGEST_SEGMENT {
             return 1;
         }
         let ring = u64::from(topic.geometry().capacity) / 4;
-        most.min(ring.max(4 * topic.subscribers().count() as u64)).max(1)
+        let wanted = ring.max(4 * topic.subscribers().count() as u64);
+        wanted.min((BATCH_BYTES / stride).max(SMALLEST_BATCH))
     }
 
     /// The budget or the file system is exhausted: take what costs somebody something.
-    fn loan_scarce(&mut self, topic: &Topic, class: usize) -> Result<ChunkId> {
+    fn loan_scarce(&mut self, topic: &Topic, class: usize) -> Result<Chunk> {
         self.scarce = self.scarce.wrapping_add(1);
         let payload = self.classes[class].payload;
         let wanted = file_size(class::stride(payload), 1);
@@ -213,8 +224,8 @@ impl Pool {
             self.recover_dead(topic)?;
         }
         loop {
-            if let Some(id) = self.pop_scarce(topic, class)? {
-                return Ok(id);
+            if let Some(chunk) = self.pop_scarce(topic, class)? {
+                return Ok(chunk);
             }
             if !self.retiring.evict_oldest(topic.ring()) {
                 break;
@@ -225,11 +236,10 @@ impl Pool {
         self.recover_dead(topic)?;
         self.full_until = self.scarce;
         match self.pop_scarce(topic, class)? {
-            Some(id) => Ok(id),
+            Some(chunk) => Ok(chunk),
             None => {
                 self.grow(topic, class)?;
-                let popped = self.classes[class].free.pop();
-                popped.ok_or(Error::OutOfMemory { wanted, used: self.used, budget: self.budget })
+                self.pop(class).ok_or(Error::OutOfMemory { wanted, used: self.used, budget: self.budget })
             }
         }
     }
@@ -243,27 +253,28 @@ impl Pool {
     }
 
     /// A free chunk of this class or a larger one, or of a new segment in the place of free ones.
-    fn pop_scarce(&mut self, topic: &Topic, class: usize) -> Result<Option<ChunkId>> {
-        if let Some(id) = self.classes[class].free.pop().or_else(|| self.take_larger(class, LARGER)) {
-            return Ok(Some(id));
+    fn pop_scarce(&mut self, topic: &Topic, class: usize) -> Result<Option<Chunk>> {
+        if let Some(chunk) = self.pop(class).or_else(|| self.take_larger(class, LARGER)) {
+            return Ok(Some(chunk));
         }
         let others_free = self.classes.iter().any(|other| !other.free.is_empty());
         if others_free && self.destroy_free_segments(topic) > 0 {
             self.try_grow(topic, class)?;
         }
-        Ok(self.classes[class].free.pop().or_else(|| self.take_larger(class, u64::MAX)))
+        Ok(self.pop(class).or_else(|| self.take_larger(class, u64::MAX)))
     }
 
     /// The smallest free chunk of a class up to `times` larger.
-    fn take_larger(&mut self, class: usize, times: u64) -> Option<ChunkId> {
+    fn take_larger(&mut self, class: usize, times: u64) -> Option<Chunk> {
         let payload = self.classes[class].payload;
         let most = payload.saturating_mul(times);
-        self.classes
-            .iter_mut()
-            .filter(|other| other.payload > payload && other.payload <= most && !other.free.is_empty())
-            .min_by_key(|other| other.payload)?
-            .free
-            .pop()
+        let larger = (0..self.classes.len())
+            .filter(|&other| {
+                let Class { payload: other_payload, ref free, .. } = self.classes[other];
+                other_payload > payload && other_payload <= most && !free.is_empty()
+            })
+            .min_by_key(|&other| self.classes[other].payload)?;
+        self.pop(larger)
     }
 
     /// Grows if there is room, and not when there was none a moment ago.
@@ -361,7 +372,9 @@ impl Pool {
         self.classes[class].total += u64::from(mapped.count());
         // Lowest index on top.
         let first = self.classes[class].free.len();
-        self.classes[class].free.extend(free.map(|index| ChunkId::new(segment, index)));
+        self.classes[class].free.extend(free.filter_map(|index| {
+            Some(Free { id: ChunkId::new(segment, index), start: mapped.chunk(index)? })
+        }));
         self.classes[class].free[first..].reverse();
         if self.segments.len() <= segment as usize {
             self.segments.resize_with(segment as usize + 1, || None);
@@ -372,8 +385,8 @@ impl Pool {
     /// Destroys every segment all of whose chunks are free; returns how many.
     fn destroy_free_segments(&mut self, topic: &Topic) -> usize {
         let mut free = vec![0u32; self.segments.len()];
-        for id in self.classes.iter().flat_map(|class| &class.free) {
-            free[id.segment() as usize] += 1;
+        for chunk in self.classes.iter().flat_map(|class| &class.free) {
+            free[chunk.id.segment() as usize] += 1;
         }
         let mut destroyed = 0;
         for (segment, free) in (0..).zip(free) {
@@ -390,7 +403,7 @@ impl Pool {
     fn destroy(&mut self, topic: &Topic, segment: u32) {
         let Some(mapped) = self.segments[segment as usize].take() else { return };
         let class = self.class(mapped.payload_size());
-        self.classes[class].free.retain(|id| id.segment() != segment);
+        self.classes[class].free.retain(|chunk| chunk.id.segment() != segment);
         self.classes[class].total -= u64::from(mapped.count());
         self.used -= mapped.size();
         orphan::destroy(topic, segment, mapped.generation());
@@ -401,9 +414,11 @@ impl Pool {
 const SEGMENT_ROOM: u64 = crate::topic::layout::SEGMENT_HEADER as u64;
 
 fn free_into(segments: &[Option<Segment>], classes: &mut [Class], id: ChunkId) {
+    // An id of this pool was made from one of its segments, which stay while an id of theirs is anywhere.
     let Some(Some(segment)) = segments.get(id.segment() as usize) else { return };
     let payload = segment.payload_size();
-    if let Some(class) = classes.iter_mut().find(|class| class.payload == payload) {
-        class.free.push(id);
+    let class = classes.iter_mut().find(|class| class.payload == payload);
+    if let (Some(class), Some(start)) = (class, segment.chunk(id.index())) {
+        class.free.push(Free { id, start });
     }
 }

@@ -30,8 +30,19 @@ pub(crate) struct Views {
 }
 
 impl Views {
+    /// Starts to bring the header and the first line of the payload into the cache. Only a hint: the chunk needn't be pinned.
+    #[inline(always)]
+    pub(crate) fn fetch(&self, chunk: ChunkId) {
+        if let Some(Some(view)) = self.current.get(chunk.segment() as usize) {
+            if let Some(start) = view.chunk(chunk.index()) {
+                fetch_line(start.as_ptr());
+                fetch_line(start.as_ptr().wrapping_add(CHUNK_HEADER));
+            }
+        }
+    }
+
     /// The message in `chunk`, which is pinned and was published at `position`. `idle` says that no sample is held.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn message(
         &mut self,
         topic: &Topic,
@@ -43,19 +54,15 @@ impl Views {
         let entry = &topic.segments()[(index % SEGMENTS) as usize];
         // While the chunk is pinned its segment isn't destroyed, so the entry stands still. Acquire: pairs with READY.
         let generation = SegmentWord(load_acquire(entry)).generation();
-        let mapped =
-            matches!(self.current.get(index as usize), Some(Some(view)) if view.generation() == generation);
-        if !mapped {
-            self.map(topic, index, generation, idle())?;
-        }
         match self.current.get(index as usize) {
-            Some(Some(view)) => read(topic, view, chunk, position),
-            _ => Err(damaged(topic, chunk, "it isn't mapped")),
+            Some(Some(view)) if view.generation() == generation => read(topic, view, chunk, position),
+            _ => read(topic, self.map(topic, index, generation, idle())?, chunk, position),
         }
     }
 
     #[cold]
-    fn map(&mut self, topic: &Topic, index: u32, generation: u32, idle: bool) -> Result<()> {
+    #[inline(never)]
+    fn map(&mut self, topic: &Topic, index: u32, generation: u32, idle: bool) -> Result<&Segment> {
         if idle {
             self.outdated.clear();
         }
@@ -69,12 +76,13 @@ impl Views {
         if self.current.len() <= index as usize {
             self.current.resize_with(index as usize + 1, || None);
         }
-        self.outdated.extend(self.current[index as usize].replace(view));
-        Ok(())
+        let place = &mut self.current[index as usize];
+        self.outdated.extend(place.take());
+        Ok(place.insert(view))
     }
 }
 
-#[inline]
+#[inline(always)]
 fn read(topic: &Topic, view: &Segment, chunk: ChunkId, position: u64) -> Result<Message> {
     let Some(start) = view.chunk(chunk.index()) else {
         return Err(damaged(topic, chunk, "the ring names a chunk that it doesn't have"));
@@ -93,6 +101,24 @@ fn read(topic: &Topic, view: &Segment, chunk: ChunkId, position: u64) -> Result<
 }
 
 #[cold]
+#[inline(never)]
 fn damaged(topic: &Topic, chunk: ChunkId, what: &str) -> Error {
     Error::corrupt(topic.dir().join(&format!("seg.{}", chunk.segment())), what)
+}
+
+/// Asks for the line at `address`. No effect that the program could see, whatever the address.
+#[inline(always)]
+fn fetch_line(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch of any address is harmless.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: as above; nothing is written, no flags change.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
+    }
+    #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    let _ = address;
 }

@@ -95,7 +95,7 @@ impl Writer {
 /// Polls once; true when a message came. Checks its content and that positions only grow.
 fn receive(shared: &Shared, reader: &mut Reader, last: &mut u64, subscriber: usize) -> bool {
     let hold = &shared.holds[subscriber];
-    let Poll::Pinned { position, chunk } = reader.poll(shared.ring(), hold) else { return false };
+    let Poll::Pinned { position, chunk } = reader.poll(shared.ring(), hold, |_| ()) else { return false };
     // SAFETY: loom checks that nobody writes.
     let found = shared.payloads[chunk.index() as usize].with(|p| unsafe { *p });
     assert_eq!(found, position, "a message changed under its reader");

@@ -29,7 +29,7 @@ fn chunk(index: u32) -> ChunkId {
 /// Polls and releases at once.
 fn next(reader: &mut Reader, words: &Words) -> Option<(u64, u32)> {
     let hold = AtomicU64::new(0);
-    match reader.poll(words.ring(), &hold) {
+    match reader.poll(words.ring(), &hold, |_| ()) {
         Poll::Pinned { position, chunk } => {
             assert_eq!(hold.load(Ordering::Relaxed), chunk.hold_word());
             Some((position, chunk.index()))

@@ -19,7 +19,7 @@ impl Ring<'_> {
     ///
     /// `stamp` is called with the position before each try, to write it into the chunk's header; the chunk isn't
     /// visible then. Lock-free: a try fails only when another publisher succeeded.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn publish(&self, chunk: ChunkId, mut stamp: impl FnMut(u64)) -> Result<u64, Damaged> {
         for _ in 0..TRIES {
             // T1. SeqCst isn't needed: a stale hint only costs a round.
@@ -122,8 +122,12 @@ impl Retiring {
         self.held.clear();
         let held = &mut self.held;
         holders.each_hold(|word| held.push(word));
-        held.sort_unstable();
         let before = self.limbo.len();
+        if held.is_empty() {
+            self.limbo.drain(..).for_each(free);
+            return before;
+        }
+        held.sort_unstable();
         self.limbo.retain(|&chunk| {
             let keep = held.binary_search(&chunk.hold_word()).is_ok();
             if !keep {

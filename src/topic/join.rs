@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::layout::{status, Geometry, Header, PEERS_MAGIC, RING_MAGIC};
 use super::remove::REMOVED;
-use super::{Files, Peers, Place, Role, Topic, Wanted};
+use super::{Files, Hot, Peers, Place, Role, Topic, Wanted};
 use crate::error::{Error, Result};
 use crate::os::dir::{Access, Dir};
 use crate::os::fork::Token;
@@ -106,9 +106,11 @@ pub(super) fn claim(files: Files) -> Result<Option<Topic>> {
     let Some(q) = found else {
         return Err(Error::NoParticipant { limit: files.peers.geometry.participants });
     };
-    let topic = Topic { files, q, token };
+    let topic = Topic { hot: Hot::new(&files, q), files, q, token };
     let peers = &topic.files.peers;
     let word = &peers.status()[q as usize];
+    // Release, before the status says that the entry is anything.
+    peers.joined().fetch_max(u64::from(q) + 1, Ordering::Release);
     // Release, before any hold or segment of ours exists (I6).
     let publisher = topic.files.role == Role::Publisher;
     let joining = status::next(word.load(Ordering::Relaxed), status::JOINING, publisher);

@@ -40,7 +40,9 @@ use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
 use crate::ring::{Holder, Ring, SEGMENTS};
 use crate::sync::{AtomicU64, Ordering};
-use layout::{status, Geometry, LIFE_OFFSET, SLOTS_OFFSET, STATUS_OFFSET, TAIL_OFFSET, WAITERS_OFFSET};
+use layout::{
+    status, Geometry, JOINED_OFFSET, LIFE_OFFSET, SLOTS_OFFSET, STATUS_OFFSET, TAIL_OFFSET, WAITERS_OFFSET,
+};
 use root::RootPath;
 
 /// Sizes when neither the topic exists nor the caller asks.
@@ -118,9 +120,42 @@ struct Files {
 /// One participant of one topic: the files, and the entry `q`, whose lock is held as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Topic {
+    hot: Hot,
     files: Files,
     q: u32,
     token: Token,
+}
+
+/// Where the words are that every message touches, found once: looking them up from the geometry each time took most of the
+/// instructions of a publish.
+///
+/// The references point into the mappings of the `Files` beside it, which move with it but stay where they are in
+/// memory. `Topic` hands them out for as long as itself is borrowed, never as 'static.
+#[derive(Debug)]
+struct Hot {
+    slots: &'static [AtomicU64],
+    tail: &'static AtomicU64,
+    segments: &'static [AtomicU64],
+    waiters: &'static [AtomicU64],
+    holds: &'static [AtomicU64],
+    cursor: &'static AtomicU64,
+}
+
+impl Hot {
+    fn new(files: &Files, q: u32) -> Hot {
+        let Files { peers, ring, .. } = files;
+        let geometry = &peers.geometry;
+        // SAFETY: `Topic` owns the mappings for as long as it has this value, and doesn't let it out.
+        let forever = |words: &[AtomicU64]| unsafe { &*std::ptr::from_ref(words) };
+        Hot {
+            slots: forever(ring.words(SLOTS_OFFSET, geometry.capacity as usize)),
+            tail: &forever(ring.words(TAIL_OFFSET, 1))[0],
+            segments: forever(segments_of(ring, geometry)),
+            waiters: forever(peers.waiters()),
+            holds: forever(peers.holds(q)),
+            cursor: &forever(peers.map.words(geometry.cursor_offset(q), 1))[0],
+        }
+    }
 }
 
 /// The `peers` file: what everybody may write.
@@ -176,32 +211,31 @@ impl Topic {
 
     #[inline]
     pub(crate) fn ring(&self) -> Ring<'_> {
-        let slots = self.files.ring.words(SLOTS_OFFSET, self.geometry().capacity as usize);
-        Ring::new(slots, &self.files.ring.words(TAIL_OFFSET, 1)[0])
+        Ring::new(self.hot.slots, self.hot.tail)
     }
 
     /// The segment table.
     #[inline]
     pub(crate) fn segments(&self) -> &[AtomicU64] {
-        segments_of(&self.files.ring, self.geometry())
+        self.hot.segments
     }
 
     /// The participant's own hold words.
     #[inline]
     pub(crate) fn holds(&self) -> &[AtomicU64] {
-        self.files.peers.holds(self.q)
+        self.hot.holds
     }
 
     /// The position that this subscriber reads next, for those who want to know how far it is.
     #[inline]
     pub(crate) fn cursor(&self) -> &AtomicU64 {
-        self.files.peers.cursor(self.q)
+        self.hot.cursor
     }
 
     /// One bit a sleeping participant.
     #[inline]
     pub(crate) fn waiters(&self) -> &[AtomicU64] {
-        self.files.peers.waiters()
+        self.hot.waiters
     }
 
     /// The living and the dead that may hold something.
@@ -224,9 +258,13 @@ impl Peers {
         self.map.words(WAITERS_OFFSET, (self.geometry.participants as usize).div_ceil(64))
     }
 
-    #[inline]
     fn status(&self) -> &[AtomicU64] {
         self.map.words(STATUS_OFFSET, self.geometry.participants as usize)
+    }
+
+    /// One more than the highest entry that was ever joined: the others needn't be looked at.
+    fn joined(&self) -> &AtomicU64 {
+        &self.map.words(JOINED_OFFSET, 1)[0]
     }
 
     #[inline]
@@ -240,9 +278,10 @@ impl Peers {
     }
 
     fn subscribers(&self) -> impl Iterator<Item = u32> + '_ {
-        // Acquire. A status that this misses was written after the reclaimer's fence, and with it the holds behind
-        // it: the argument of I3 holds for them as for a missed hold.
-        (0..).zip(self.status()).filter_map(|(q, word)| {
+        // Acquire, both. A count or a status that this misses was written after the reclaimer's fence, and with it the holds
+        // behind it: the argument of I3 holds for them as for a missed hold.
+        let joined = self.joined().load(Ordering::Acquire) as usize;
+        (0..).zip(self.status()).take(joined).filter_map(|(q, word)| {
             let word = word.load(Ordering::Acquire);
             (status::state(word) != status::FREE && !status::is_publisher(word)).then_some(q)
         })
