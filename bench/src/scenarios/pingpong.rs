@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One way between two processes: half of what a message and its answer take, over two topics.
+//!
+//! Both sides loan, write the payload's first cache line, publish, and read the line that they receive. The loan
+//! for the next message is taken, and the sample released, while the other side is at it: both would otherwise lie
+//! on the way for no reason. All systems and sizes take turns in each round, each beside its own turn of the floor.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{batches, human, Bench, System};
+use crate::floor::Cells;
+use crate::peers::{Iceoryx2, Peer, Shape, Shm};
+use crate::process::{Parent, Side};
+use crate::report::{Goal, Row};
+use crate::room::Room;
+use crate::stats::{Better, Measured};
+use crate::Result;
+
+const NAME: &str = "pingpong";
+const LINE: usize = 64;
+const SYSTEMS: [System; 3] = [System::Floor, System::Shm, System::Iceoryx2];
+/// One message is under way at any time.
+const DEPTH: usize = 1;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Task {
+    system: System,
+    size: usize,
+    serves: bool,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Order {
+    batches: usize,
+    /// Messages in a batch.
+    count: u64,
+    /// Time each message by itself: for the tail, since reading the clock takes a third of a message's time.
+    singly: bool,
+}
+
+struct Pair {
+    serving: Side,
+    answering: Side,
+    measured: Measured,
+}
+
+impl Pair {
+    fn start(bench: &Bench, system: System, size: usize) -> Result<Pair> {
+        let task = |serves| super::Task::Pingpong(Task { system, size, serves });
+        Ok(Pair {
+            serving: Side::start(&bench.room, 0, &task(true))?,
+            answering: Side::start(&bench.room, 1, &task(false))?,
+            measured: Measured::new(Better::Less),
+        })
+    }
+
+    fn play(&mut self, order: Order) -> Result<Vec<f64>> {
+        self.answering.tell(&order)?;
+        self.serving.ask(&order)
+    }
+
+    fn round(&mut self, order: Order) -> Result<()> {
+        let samples = self.play(order)?;
+        self.measured.round(&samples);
+        Ok(())
+    }
+
+    fn singles(&mut self, order: Order) -> Result<()> {
+        let samples = self.play(Order { singly: true, ..order })?;
+        self.measured.singles(&samples);
+        Ok(())
+    }
+}
+
+pub fn run(bench: &Bench) -> Result<Vec<Row>> {
+    let sizes: &[usize] =
+        bench.either(&[64, 1 << 10, 64 << 10, 1 << 20, 16 << 20, 64 << 20], &[64, 64 << 10, 64 << 20]);
+    let order = Order { batches: bench.either(20, 10), count: 1000, singly: false };
+    let mut groups = Vec::new();
+    for &size in sizes {
+        let pairs: Result<Vec<Pair>> =
+            SYSTEMS.iter().map(|&system| Pair::start(bench, system, size)).collect();
+        groups.push((size, pairs?));
+    }
+    for pair in groups.iter_mut().flat_map(|(_, pairs)| pairs) {
+        pair.play(order)?; // warm
+    }
+    for _ in 0..bench.either(25, 9) {
+        for pair in groups.iter_mut().flat_map(|(_, pairs)| pairs) {
+            pair.round(order)?;
+        }
+    }
+    for pair in groups.iter_mut().flat_map(|(_, pairs)| pairs) {
+        pair.singles(order)?;
+    }
+    Ok(rows(&groups))
+}
+
+fn rows(groups: &[(usize, Vec<Pair>)]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (size, pairs) in groups {
+        let [floor, shm, iceoryx2] = [0, 1, 2].map(|system: usize| &pairs[system].measured);
+        let row = |system: System, measured: &Measured| {
+            Row::new(NAME, system.name(), json!({"size": human(*size)}), measured, "ns")
+                .over_floor(measured.ratio_to(floor))
+        };
+        let mut ours = row(System::Shm, shm)
+            .goal(Goal::at_most(shm.ratio_to(floor), 1.8, "x floor"))
+            .goal(Goal::at_least(iceoryx2.ratio_to(shm), 2.5, "x faster than iceoryx2"));
+        let (smallest, first) = &groups[0];
+        if size > smallest {
+            ours = ours.goal(Goal::at_most(shm.ratio_to(&first[1].measured), 1.2, "x its 64 B"));
+        }
+        rows.extend([row(System::Floor, floor), ours, row(System::Iceoryx2, iceoryx2)]);
+    }
+    rows
+}
+
+/// A side's means of playing, whatever the system. Numbers go on from `from`.
+trait Player {
+    fn serve(&mut self, from: u64, count: u64, each: impl FnMut()) -> Result<()>;
+    fn answer(&mut self, from: u64, count: u64) -> Result<()>;
+}
+
+pub fn side(task: &Task, room: &Room, parent: &Parent) -> Result<()> {
+    match task.system {
+        System::Floor => play(task, parent, Cells::open(room, &format!("pingpong-{}", task.size))?),
+        System::Shm => play(task, parent, Ends::<Shm>::open(task, room)?),
+        System::Iceoryx2 => play(task, parent, Ends::<Iceoryx2>::open(task, room)?),
+    }
+}
+
+fn play(task: &Task, parent: &Parent, mut player: impl Player) -> Result<()> {
+    parent.ready()?;
+    let mut number = 0;
+    while let Some(order) = parent.hear::<Order>()? {
+        let total = order.batches as u64 * order.count;
+        if !task.serves {
+            player.answer(number, total)?;
+        } else if order.singly {
+            parent.tell(&singles(&mut player, number, total)?)?;
+        } else {
+            let mut from = number;
+            let samples = batches(order.batches, order.count * 2, || {
+                from += order.count;
+                player.serve(from - order.count, order.count, || {})
+            })?;
+            parent.tell(&samples)?;
+        }
+        number += total;
+    }
+    Ok(())
+}
+
+fn singles(player: &mut impl Player, number: u64, total: u64) -> Result<Vec<f64>> {
+    let mut samples = Vec::with_capacity(total as usize);
+    let mut last = Instant::now();
+    player.serve(number, total, || {
+        let now = Instant::now();
+        samples.push((now - last).as_nanos() as f64 / 2.0);
+        last = now;
+    })?;
+    Ok(samples)
+}
+
+impl Player for Cells {
+    fn serve(&mut self, from: u64, count: u64, each: impl FnMut()) -> Result<()> {
+        Cells::serve(self, from, count, each);
+        Ok(())
+    }
+
+    fn answer(&mut self, from: u64, count: u64) -> Result<()> {
+        self.give_back(from, count);
+        Ok(())
+    }
+}
+
+struct Ends<P: Peer> {
+    to: P::Publisher,
+    from: P::Subscriber,
+    size: usize,
+    _peer: P,
+}
+
+impl<P: Peer> Ends<P> {
+    fn open(task: &Task, room: &Room) -> Result<Ends<P>> {
+        let peer = P::open(room)?;
+        let topics = [format!("ping-{}", task.size), format!("pong-{}", task.size)];
+        let [to, from] = if task.serves { [&topics[0], &topics[1]] } else { [&topics[1], &topics[0]] };
+        let shape = Shape::one_to_one(task.size, DEPTH);
+        Ok(Ends {
+            to: peer.publisher(to, shape)?,
+            from: peer.subscriber(from, shape)?,
+            size: task.size,
+            _peer: peer,
+        })
+    }
+}
+
+impl<P: Peer> Player for Ends<P> {
+    fn serve(&mut self, from: u64, count: u64, mut each: impl FnMut()) -> Result<()> {
+        let mut loan = P::loan(&self.to, self.size)?;
+        for number in from + 1..=from + count {
+            write_line(&mut loan, number);
+            P::publish(loan)?;
+            loan = P::loan(&self.to, self.size)?;
+            check(read_line(&P::spin(&self.from)?), number)?;
+            each();
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, from: u64, count: u64) -> Result<()> {
+        let mut loan = P::loan(&self.to, self.size)?;
+        for number in from + 1..=from + count {
+            let sample = P::spin(&self.from)?;
+            check(read_line(&sample), number)?;
+            write_line(&mut loan, number);
+            P::publish(loan)?;
+            drop(sample);
+            loan = P::loan(&self.to, self.size)?;
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+fn write_line(payload: &mut [u8], number: u64) {
+    for word in payload[..LINE].chunks_exact_mut(8) {
+        word.copy_from_slice(&number.to_ne_bytes());
+    }
+}
+
+/// The number that the line holds, or another one if its words differ.
+#[inline]
+fn read_line(payload: &[u8]) -> u64 {
+    let words =
+        payload[..LINE].chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()));
+    let (and, or) = words.fold((u64::MAX, 0), |(and, or), word| (and & word, or | word));
+    if and == or {
+        and
+    } else {
+        u64::MAX
+    }
+}
+
+#[inline]
+fn check(got: u64, number: u64) -> Result<()> {
+    if got == number {
+        Ok(())
+    } else {
+        Err(format!("message {number} came as {got}").into())
+    }
+}
