@@ -17,7 +17,7 @@ use std::error::Error;
 fn main() -> Result<(), Box<dyn Error>> {
     let given = arguments("/message")?;
     let publisher = Publisher::new(&given.topic)?;
-    let acks = Acks::new(&given.ack_topic)?;
+    let acks = Acks::new(&given.topic)?;
     acks.wait("ready")?;
 
     for n in 0..given.count {

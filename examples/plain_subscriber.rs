@@ -15,13 +15,13 @@ use std::time::Duration;
 fn main() -> Result<(), Box<dyn Error>> {
     let given = arguments("/plain")?;
     let subscriber = Subscriber::new(&given.topic)?;
-    let acks = Publisher::new(&given.ack_topic)?;
+    let acks = Publisher::new(&format!("{}.ack", given.topic))?;
     acks.publish(b"ready")?;
 
-    for _ in 0..given.count {
+    for n in 0..given.count {
         let sample = subscriber.receive_timeout(Duration::from_secs(10))?.ok_or("no message in 10 s")?;
         let Pose { id, x, y, z } = sample.plain()?;
-        println!("id={id} x={x} y={y} z={z}");
+        println!("received {n} id={id} x={x} y={y} z={z}");
     }
 
     acks.publish(b"done")?;

@@ -14,7 +14,7 @@ use std::error::Error;
 fn main() -> Result<(), Box<dyn Error>> {
     let given = arguments("/raw")?;
     let publisher = Publisher::new(&given.topic)?;
-    let acks = Acks::new(&given.ack_topic)?;
+    let acks = Acks::new(&given.topic)?;
     acks.wait("ready")?;
 
     for n in 0..given.count {

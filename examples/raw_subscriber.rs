@@ -12,12 +12,12 @@ use std::time::Duration;
 fn main() -> Result<(), Box<dyn Error>> {
     let given = arguments("/raw")?;
     let subscriber = Subscriber::new(&given.topic)?;
-    let acks = Publisher::new(&given.ack_topic)?;
+    let acks = Publisher::new(&format!("{}.ack", given.topic))?;
     acks.publish(b"ready")?;
 
-    for _ in 0..given.count {
+    for n in 0..given.count {
         let sample = subscriber.receive_timeout(Duration::from_secs(10))?.ok_or("no message in 10 s")?;
-        println!("{}", std::str::from_utf8(&sample)?);
+        println!("received {n} {}", std::str::from_utf8(&sample)?);
     }
 
     acks.publish(b"done")?;

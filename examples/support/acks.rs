@@ -8,10 +8,10 @@ use std::time::Duration;
 pub struct Acks(Subscriber);
 
 impl Acks {
-    /// Also gets what was sent before it came.
+    /// Those for `topic`, also what was sent before this came.
     pub fn new(topic: &str) -> shm::Result<Acks> {
         let options = SubscriberOptions { history: u32::MAX, ..Default::default() };
-        Subscriber::with_options(topic, &options).map(Acks)
+        Subscriber::with_options(&format!("{topic}.ack"), &options).map(Acks)
     }
 
     /// Waits until `word` comes.

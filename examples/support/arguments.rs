@@ -5,7 +5,6 @@ use std::error::Error;
 
 pub struct Arguments {
     pub topic: String,
-    pub ack_topic: String,
     pub count: u64,
 }
 
@@ -13,5 +12,5 @@ pub fn arguments(default_topic: &str) -> Result<Arguments, Box<dyn Error>> {
     let mut given = std::env::args().skip(1);
     let topic = given.next().unwrap_or_else(|| default_topic.to_owned());
     let count = given.next().map_or(Ok(10), |count| count.parse())?;
-    Ok(Arguments { ack_topic: format!("{topic}.ack"), topic, count })
+    Ok(Arguments { topic, count })
 }

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The examples: whatever a publisher in Rust, C or C++ publishes, a subscriber in each of them receives.
+//!
+//! Programs in C and C++ are taken from the CMake build tree that SHM_EXAMPLES_DIR names; without it they are built
+//! first.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+const LANGUAGES: [&str; 3] = ["Rust", "C", "C++"];
+const COUNT: u64 = 10;
+
+/// The folders that the programs of each of LANGUAGES are in.
+fn programs() -> &'static [PathBuf; 3] {
+    static PROGRAMS: OnceLock<[PathBuf; 3]> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let cmake = std::env::var_os("SHM_EXAMPLES_DIR").map_or_else(build_cmake, PathBuf::from);
+        [build_rust(), cmake.join("examples-c"), cmake.join("examples-cpp")]
+    })
+}
+
+/// The profile's folder, which has `deps` with this test and `examples`.
+fn profile_dir() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    test.parent().and_then(Path::parent).expect("target/<profile>/deps").to_owned()
+}
+
+/// Cargo builds examples along with all tests, but not along with this one alone.
+fn build_rust() -> PathBuf {
+    let dir = profile_dir();
+    let profile = match dir.file_name().and_then(|name| name.to_str()).expect("a profile") {
+        "debug" => "dev",
+        other => other,
+    };
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--examples", "--profile", profile, "--target-dir"]);
+    cargo.arg(dir.parent().expect("target")).current_dir(env!("CARGO_MANIFEST_DIR"));
+    assert!(cargo.status().expect("cargo runs").success(), "the Rust examples can't be built");
+    dir.join("examples")
+}
+
+/// Builds the C and C++ examples under target/. The tests of this file may run as processes of their own: one builds.
+fn build_cmake() -> PathBuf {
+    let target = profile_dir().parent().expect("target").to_owned();
+    let out = target.join("examples");
+    fs::create_dir_all(&out).expect("target can be written");
+    let lock = File::create(out.join("lock")).expect("target can be written");
+    lock.lock().expect("a lock");
+    let host = host();
+    cmake::Config::new(env!("CARGO_MANIFEST_DIR"))
+        .out_dir(&out)
+        .target(&host)
+        .host(&host)
+        .profile(if cfg!(debug_assertions) { "Debug" } else { "Release" })
+        .define("SHM_CARGO_TARGET_DIR", &target)
+        .define("SHM_WITH_CXX", "ON")
+        .define("SHM_BUILD_TESTS", "OFF")
+        .define("SHM_INSTALL", "OFF")
+        .build_target("all")
+        .build();
+    out.join("build")
+}
+
+/// This machine as the cmake crate wants to be told, since no build script runs it.
+fn host() -> String {
+    let rustc = Command::new("rustc").arg("-vV").output().expect("rustc runs");
+    let version = String::from_utf8(rustc.stdout).expect("UTF-8");
+    version.lines().find_map(|line| line.strip_prefix("host: ")).expect("a host").to_owned()
+}
+
+/// A running example, killed when it is dropped before its end: a root is removed only when nobody uses it.
+struct Program(Option<Child>);
+
+impl Program {
+    fn start(path: &Path, topic: &str, root: &Path) -> Program {
+        let mut command = Command::new(path);
+        command.arg(topic).arg(COUNT.to_string()).env("SHM_ROOT", root);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Program(Some(command.spawn().unwrap_or_else(|error| panic!("{}: {error}", path.display()))))
+    }
+
+    /// What it printed; it must have succeeded. It ends by itself, since it waits 10 s at most.
+    fn output(mut self, who: &str) -> String {
+        let output = self.0.take().map(Child::wait_with_output).expect("a child").expect("its output");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{who}: {}: {errors}", output.status);
+        assert_eq!(errors, "", "{who}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill().and_then(|()| child.wait());
+        }
+    }
+}
+
+/// Runs every pair of languages, in turns the publisher first and the subscriber first.
+fn every_pair(kind: &str, line: impl Fn(u64) -> String) {
+    let expected: String = (0..COUNT).map(|n| format!("received {n} {}\n", line(n))).collect();
+    for pair in 0..LANGUAGES.len().pow(2) {
+        let (from, to) = (pair / LANGUAGES.len(), pair % LANGUAGES.len());
+        let who = format!("{kind} from {} to {}", LANGUAGES[from], LANGUAGES[to]);
+        let root = tempfile::Builder::new().prefix("shm-examples-").tempdir_in("/dev/shm").expect("a root");
+        let start = |language: usize, role: &str| {
+            Program::start(&programs()[language].join(format!("{kind}_{role}")), "/example", root.path())
+        };
+        let (publisher, subscriber) = if pair % 2 == 0 {
+            let publisher = start(from, "publisher");
+            (publisher, start(to, "subscriber"))
+        } else {
+            let subscriber = start(to, "subscriber");
+            (start(from, "publisher"), subscriber)
+        };
+        assert_eq!(subscriber.output(&format!("{who}, the subscriber")), expected, "{who}");
+        let published = format!("published {COUNT}\n");
+        assert_eq!(publisher.output(&format!("{who}, the publisher")), published, "{who}");
+        let left: Vec<_> = fs::read_dir(root.path()).expect("the root").collect();
+        assert!(left.is_empty(), "{who} left {left:?}");
+    }
+}
+
+#[test]
+fn raw() {
+    every_pair("raw", |n| format!("hello {n}"));
+}
+
+#[test]
+fn message() {
+    every_pair("message", |n| {
+        let (second, third, inner) = (n + 1, n + 2, n * 2);
+        format!("seq={n} val={n} values={n},{second},{third} name=message {n} inner={inner},inner {n}")
+    });
+}
+
+#[test]
+fn plain() {
+    every_pair("plain", |n| {
+        let (x, y, z) = (n as f64 * 0.5, n as f64 * 1.5, n as f64 * 2.5);
+        format!("id={n} x={x} y={y} z={z}")
+    });
+}
