@@ -49,6 +49,11 @@ mod topic;
 #[cfg(not(loom))]
 mod wait;
 
+/// The README's programs in Rust, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(not(loom))]
 pub use {
     error::{Error, Result},
