@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+#pragma once
+
+#include <shm/shm.h>
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+/// @file
+/// Statuses, errors and results.
+///
+/// Creating something throws `shm::error`, or fills a `std::error_code` in the overloads that take
+/// one. The hot path never throws: it returns a `shm::status`, or a `shm::result` that holds either
+/// a value or a status.
+
+namespace shm {
+
+/// What a call came to: the numbers of the C ABI, which are frozen.
+///
+/// 0 is success, a positive number is an outcome that was to be expected, a negative one an error.
+enum class status : std::int32_t {
+    ok = SHM_OK,                    ///< Done.
+    would_block = SHM_WOULD_BLOCK,  ///< No message has come yet.
+    timed_out = SHM_TIMED_OUT,      ///< No message came in the time given.
+
+    null_argument = SHM_ERR_NULL,             ///< An argument is null, or the object empty.
+    invalid_name = SHM_ERR_INVALID_NAME,      ///< The topic's name can't be used.
+    invalid_option = SHM_ERR_INVALID_OPTION,  ///< An option is outside what it may be.
+    out_of_memory = SHM_ERR_OUT_OF_MEMORY,    ///< The publisher's memory can't take the message.
+    no_space = SHM_ERR_NO_SPACE,              ///< The file system that holds the topics is full.
+    no_participant = SHM_ERR_NO_PARTICIPANT,  ///< Every participant entry of the topic is taken.
+    no_hold = SHM_ERR_NO_HOLD,                ///< The subscriber holds as many samples as it may.
+    no_segment = SHM_ERR_NO_SEGMENT,          ///< The topic's segment table is full.
+    mismatch = SHM_ERR_MISMATCH,              ///< The topic is smaller than what was asked for.
+    corrupt = SHM_ERR_CORRUPT,                ///< A file of the topic doesn't say what it should.
+    version = SHM_ERR_VERSION,                ///< The topic has another version's layout.
+    not_trusted = SHM_ERR_NOT_TRUSTED,        ///< The root directory isn't safe to use.
+    forked = SHM_ERR_FORKED,                  ///< This process is a fork of the one that made it.
+    os = SHM_ERR_OS,                          ///< The operating system refused.
+    encode = SHM_ERR_ENCODE,                  ///< The message can't be written as msgpack.
+    decode = SHM_ERR_DECODE,                  ///< The payload isn't the message asked for.
+    wrong_size = SHM_ERR_WRONG_SIZE,          ///< The payload's size isn't that of the plain type.
+    closed = SHM_ERR_CLOSED,                  ///< The loan's publisher was destroyed.
+    internal = SHM_ERR_INTERNAL,              ///< A bug in the library.
+    too_large = SHM_ERR_TOO_LARGE,            ///< No message can be this large.
+};
+
+/// Whether `s` is an error, rather than success or an expected outcome.
+[[nodiscard]] constexpr bool is_error(status s) noexcept {
+    return static_cast<std::int32_t>(s) < 0;
+}
+
+namespace detail {
+
+constexpr std::int32_t to_c(status s) noexcept { return static_cast<std::int32_t>(s); }
+constexpr status from_c(std::int32_t code) noexcept { return static_cast<status>(code); }
+
+class category final : public std::error_category {
+public:
+    [[nodiscard]] const char* name() const noexcept override { return "shm"; }
+
+    [[nodiscard]] std::string message(int code) const override { return shm_status_string(code); }
+
+    [[nodiscard]] std::error_condition default_error_condition(int code) const noexcept override {
+        switch (from_c(code)) {
+            case status::would_block: return std::errc::operation_would_block;
+            case status::timed_out: return std::errc::timed_out;
+            case status::null_argument:
+            case status::invalid_name:
+            case status::invalid_option: return std::errc::invalid_argument;
+            case status::out_of_memory: return std::errc::not_enough_memory;
+            case status::no_space: return std::errc::no_space_on_device;
+            case status::not_trusted: return std::errc::permission_denied;
+            case status::too_large: return std::errc::message_size;
+            case status::decode: return std::errc::bad_message;
+            default: return {code, *this};
+        }
+    }
+};
+
+// The C ABI writes its message only when it is the one that fails; encoding and decoding fail here.
+inline std::string describe(status s) {
+    const bool from_abi = is_error(s) && s != status::encode && s != status::decode;
+    const char* message = from_abi ? shm_last_error_message() : "";
+    return *message != '\0' ? message : shm_status_string(to_c(s));
+}
+
+}  // namespace detail
+
+/// The category of the library's `std::error_code`s: `value()` is the C ABI's status and
+/// `message()` what `shm_status_string` says of it.
+[[nodiscard]] inline const std::error_category& category() noexcept {
+    static const detail::category instance;
+    return instance;
+}
+
+/// Makes `shm::status` usable where a `std::error_code` is expected.
+[[nodiscard]] inline std::error_code make_error_code(status s) noexcept {
+    return {detail::to_c(s), category()};
+}
+
+/// What the library throws. `code()` is in `shm::category()`.
+class error : public std::system_error {
+public:
+    /// What the last failed call in this thread said; `shm_status_string` where it said nothing.
+    explicit error(shm::status s) : error(s, detail::describe(s)) {}
+
+    /// With a text of its own.
+    error(shm::status s, const std::string& message)
+        : std::system_error(make_error_code(s)), message_(message) {}
+
+    /// The text alone, in UTF-8: what went wrong, with which topic or number.
+    [[nodiscard]] const char* what() const noexcept override { return message_.what(); }
+
+    /// The status behind `code()`.
+    [[nodiscard]] shm::status status() const noexcept { return detail::from_c(code().value()); }
+
+private:
+    std::runtime_error message_;  // unlike a string, copies without throwing
+};
+
+/// A value, or the status that says why there is none.
+///
+/// True when it holds a value. "Would block" and "timed out" are no errors, so `error()` is false
+/// for them:
+///
+///     auto sample = subscriber.receive_for(1s);
+///     if (sample) use(sample->data(), sample->size());
+///     else if (sample.error()) std::cerr << sample.error().message() << '\n';
+template <typename T>
+class [[nodiscard]] result {
+public:
+    using value_type = T;
+
+    /// Holds `value`.
+    result(T value) noexcept(std::is_nothrow_move_constructible_v<T>) : value_(std::move(value)) {}
+
+    /// Holds no value, because of `why` (not `status::ok`).
+    result(shm::status why) noexcept : status_(why) {}
+
+    /// Whether a value is held.
+    explicit operator bool() const noexcept { return value_.has_value(); }
+    /// Whether a value is held.
+    [[nodiscard]] bool has_value() const noexcept { return value_.has_value(); }
+
+    /// The value. There must be one.
+    T& operator*() & noexcept { return *value_; }
+    const T& operator*() const& noexcept { return *value_; }
+    T&& operator*() && noexcept { return *std::move(value_); }
+    T* operator->() noexcept { return &*value_; }
+    const T* operator->() const noexcept { return &*value_; }
+
+    /// The value. Throws `shm::error` when there is none; call it in the thread that got the
+    /// result, before another call fails there, for the exception to say why in full.
+    T& value() & { return require(), *value_; }
+    const T& value() const& { return require(), *value_; }
+    T&& value() && { return require(), *std::move(value_); }
+
+    /// `status::ok` with a value, else the outcome or the error.
+    [[nodiscard]] shm::status status() const noexcept { return status_; }
+
+    /// The error; false with a value and for an expected outcome.
+    [[nodiscard]] std::error_code error() const noexcept {
+        return is_error(status_) ? make_error_code(status_) : std::error_code{};
+    }
+
+private:
+    void require() const {
+        if (!value_) throw shm::error(status_);
+    }
+
+    std::optional<T> value_;
+    shm::status status_ = shm::status::ok;
+};
+
+/// What a topic is; the same for all its participants.
+struct topic_info {
+    std::uint64_t instance = 0;      ///< Random number of this instance of the topic; it changes
+                                     ///< when the topic is removed and made again.
+    std::uint32_t capacity = 0;      ///< Messages that the ring keeps.
+    std::uint32_t participants = 0;  ///< Publishers and subscribers that the topic can have.
+    std::uint32_t holds = 0;         ///< Samples that one subscriber may hold.
+};
+
+namespace detail {
+
+// The C ABI takes C strings: a NUL inside would silently make another name of it.
+inline bool has_nul(const std::string& text) noexcept {
+    return text.find('\0') != std::string::npos;
+}
+
+template <typename Options>
+[[noreturn]] void throw_not_open(status s, const std::string& topic, const Options& options) {
+    if (has_nul(topic) || has_nul(options.root)) throw error(s, "a name holds a NUL byte");
+    throw error(s);
+}
+
+template <typename Handle>
+topic_info read_info(const Handle* handle,
+                     std::int32_t (*read)(const Handle*, shm_topic_info*)) {
+    shm_topic_info info{};
+    info.struct_size = sizeof info;
+    if (const status s = from_c(read(handle, &info)); s != status::ok) throw error(s);
+    return {info.instance, info.capacity, info.participants, info.holds};
+}
+
+}  // namespace detail
+}  // namespace shm
+
+template <>
+struct std::is_error_code_enum<shm::status> : std::true_type {};

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+#pragma once
+
+/// @file
+/// All of the library's C++ headers.
+
+#include <shm/copier.hpp>
+#include <shm/error.hpp>
+#include <shm/message.hpp>
+#include <shm/publisher.hpp>
+#include <shm/subscriber.hpp>
