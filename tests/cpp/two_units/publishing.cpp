@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+#include "unit.hpp"
+
+std::unique_ptr<Publisher> make_publisher() {
+    auto publisher = std::make_unique<Publisher>("units");
+    Shared message;
+    message.value = 42;
+    if (!publisher->publish(message)) throw std::system_error(publisher->last_error());
+    return publisher;
+}
+
+const void* category_elsewhere() { return &shm::category(); }

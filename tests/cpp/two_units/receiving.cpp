@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// Both units hold all of the headers: what isn't inline there doesn't link.
+#include "../root.hpp"
+#include "unit.hpp"
+
+int main() {
+    const check::temporary_root root;
+    const auto publisher = make_publisher();
+    int value = 0;
+    shm::subscriber_options options;
+    options.history = shm::history_all;
+    shm::pubsub::Subscriber<Shared, 16> subscriber(
+        "units", [&](const std::shared_ptr<Shared>& message) { value = message->value; }, options);
+    const bool received = subscriber.spin_once() && value == 42;
+    const bool again = publisher->publish(Shared()) && subscriber.spin_once() && value == 0;
+    return received && again && &shm::category() == category_elsewhere() ? 0 : 1;
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+#pragma once
+
+#include <shadesmar/memory/copier.h>
+#include <shadesmar/message.h>
+#include <shadesmar/pubsub/publisher.h>
+#include <shadesmar/pubsub/subscriber.h>
+#include <shm/shm.hpp>
+
+class Shared : public shm::BaseMsg {
+public:
+    int value{};
+    SHM_PACK(value);
+};
+
+using Publisher = shm::pubsub::Publisher<Shared, 16>;
+
+std::unique_ptr<Publisher> make_publisher();
+const void* category_elsewhere();
