@@ -2,6 +2,7 @@
 /* Options, names, and the sizes of structs. */
 #include "check.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -232,6 +233,22 @@ static void untrusted_root(const char *shared_root) {
     CHECK_STATUS(try_publisher("/root", &there), SHM_ERR_OS);
 }
 
+/* Who comes to a topic whose files don't say what they should is told so. */
+static void damaged_topic(const char *root) {
+    shm_publisher *publisher = new_publisher("damaged", NULL);
+    char path[256], header[12];
+    snprintf(path, sizeof path, "%s/damaged/ring", root);
+    int ring = open(path, O_RDWR);
+    CHECK(ring >= 0 && pread(ring, header, sizeof header, 0) == sizeof header);
+    CHECK(pwrite(ring, "\x77", 1, 8) == 1);
+    CHECK_STATUS(try_subscriber("damaged", NULL), SHM_ERR_VERSION);
+    CHECK(pwrite(ring, "\x77", 1, 0) == 1);
+    CHECK_STATUS(try_subscriber("damaged", NULL), SHM_ERR_CORRUPT);
+    CHECK(pwrite(ring, header, sizeof header, 0) == sizeof header && close(ring) == 0);
+    CHECK_STATUS(try_subscriber("damaged", NULL), SHM_OK);
+    shm_publisher_destroy(publisher);
+}
+
 int main(void) {
     const char *root = fresh_root();
     defaults();
@@ -244,6 +261,7 @@ int main(void) {
     info_of_other_sizes();
     root_of_its_own(root);
     untrusted_root(root);
+    damaged_topic(root);
     check_root_is_empty();
     return 0;
 }
