@@ -36,7 +36,7 @@ pub(super) fn create(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> R
         Ok(topic) => topic,
         Err(error) => {
             let stolen = root.open_dir(&temporary).is_err();
-            discard(root, &temporary);
+            give_up(root, instance);
             return if stolen { Ok(None) } else { Err(error) };
         }
     };
@@ -45,7 +45,7 @@ pub(super) fn create(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> R
         Err(errno) => {
             // Its only participant leaves, which deletes the files.
             drop(made);
-            root.remove_dir(&temporary);
+            give_up(root, instance);
             match errno {
                 // Somebody else's topic is there, or a sweeper took ours for litter.
                 Errno::EXIST | Errno::NOTEMPTY | Errno::NOENT => Ok(None),
@@ -87,6 +87,14 @@ fn build(
     let ring = Mapping::new(&ring, geometry.ring_size(), role.ring_access(), "ring")?;
     claim(Files { place: place.clone(), dir, peers, ring, role })?
         .ok_or_else(|| Error::corrupt(root.join(temporary), "it was removed while it was made"))
+}
+
+/// Deletes what this maker made, also under the name that a sweeper gave it: the sweeper may have been done before
+/// the last file was made, and then nobody else would come back for it.
+fn give_up(root: &Dir, instance: u64) {
+    for prefix in [NEW, DEAD] {
+        discard(root, &format!("{prefix}{instance:016x}"));
+    }
 }
 
 /// Deletes a directory that isn't a topic (any more).
