@@ -8,7 +8,8 @@ use std::io;
 /// What every fallible call of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a call failed. Whatever the error, nothing that was published or held is lost by it.
+/// Why a call failed. A failed call changes nothing, but for two cases: a loan that finds no memory has evicted the publisher's own messages
+/// in trying, and a message that turns out to be damaged is skipped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

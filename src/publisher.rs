@@ -12,7 +12,7 @@ use crate::options::{PublisherOptions, TopicInfo, DEFAULT_MEMORY};
 use crate::os::realtime_ns;
 use crate::pool::{Chunk, Pool};
 use crate::topic::{Role, Topic};
-use crate::wait::Waker;
+use crate::wait::wake;
 
 /// Publishes messages to a topic.
 ///
@@ -31,16 +31,11 @@ use crate::wait::Waker;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Publisher {
-    state: RefCell<State>,
+    /// No user code runs while it is borrowed, so the borrows never meet.
+    pool: RefCell<Pool>,
     // After the pool: leaving the topic makes orphans of what the pool didn't give back.
     topic: Topic,
     timestamps: bool,
-}
-
-/// What changes with each message. No user code runs while it is borrowed, so the borrows never meet.
-struct State {
-    pool: Pool,
-    waker: Waker,
 }
 
 impl Publisher {
@@ -61,9 +56,8 @@ impl Publisher {
     pub fn with_options(topic: &str, options: &PublisherOptions) -> Result<Publisher> {
         let topic = Topic::open(topic, options.root.as_deref(), options.wanted(), Role::Publisher)?;
         let budget = if options.memory == 0 { DEFAULT_MEMORY } else { options.memory };
-        let pool = Pool::new(&topic, budget);
-        let state = RefCell::new(State { pool, waker: Waker::default() });
-        Ok(Publisher { state, topic, timestamps: options.timestamps })
+        let pool = RefCell::new(Pool::new(&topic, budget));
+        Ok(Publisher { pool, topic, timestamps: options.timestamps })
     }
 
     /// Lends `len` bytes of shared memory, aligned to 64, to write a message into. The content is unspecified.
@@ -75,7 +69,7 @@ impl Publisher {
     #[inline(always)]
     pub fn loan(&self, len: usize) -> Result<Loan<'_>> {
         self.topic.token().check()?;
-        let chunk = self.state.borrow_mut().pool.loan(&self.topic, len)?;
+        let chunk = self.pool.borrow_mut().loan(&self.topic, len)?;
         Ok(Loan { publisher: self, chunk, len })
     }
 
@@ -118,7 +112,7 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         if self.topic.token().is_ours() {
-            self.state.get_mut().pool.leave(&self.topic);
+            self.pool.get_mut().leave(&self.topic);
         }
     }
 }
@@ -130,7 +124,7 @@ impl std::fmt::Debug for Publisher {
 }
 
 /// A message being written: `len` bytes of shared memory that nobody else sees until [`publish`](Self::publish).
-/// Dropping it discards the message.
+/// Dropping it discards the message. In the child of a fork its memory isn't there.
 pub struct Loan<'a> {
     publisher: &'a Publisher,
     chunk: Chunk,
@@ -176,7 +170,7 @@ impl Loan<'_> {
     // Always: as for `loan`.
     #[inline(always)]
     pub(crate) fn try_publish(&self) -> Result<u64> {
-        let Publisher { state, topic, timestamps } = self.publisher;
+        let Publisher { pool, topic, timestamps } = self.publisher;
         topic.token().check()?;
         let timestamp = if *timestamps { realtime_ns() } else { 0 };
         self.chunk.describe(self.len, timestamp, topic.index());
@@ -184,9 +178,8 @@ impl Loan<'_> {
             .ring()
             .publish(self.chunk.id, |position| self.chunk.stamp(position))
             .map_err(|_| damaged(topic))?;
-        let mut state = state.borrow_mut();
-        state.waker.wake(topic);
-        state.pool.published(position, self.chunk);
+        wake(topic);
+        pool.borrow_mut().published(position, self.chunk);
         Ok(position)
     }
 }
@@ -219,7 +212,7 @@ impl DerefMut for Loan<'_> {
 
 impl Drop for Loan<'_> {
     fn drop(&mut self) {
-        self.publisher.state.borrow_mut().pool.discard(self.chunk);
+        self.publisher.pool.borrow_mut().discard(self.chunk);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::subscriber::Shared;
 /// A message in shared memory. Nobody writes to it while this lives; dropping it releases it.
 ///
 /// A subscriber may hold as many samples at a time as the topic's option `holds` says. A sample may be released by
-/// another thread than the one that received it.
+/// another thread than the one that received it. In the child of a fork its memory isn't there.
 pub struct Sample<'a> {
     owner: Owner<'a>,
     hold: u32,

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use crate::options::{SubscriberOptions, TopicInfo};
 use crate::pool::Views;
 use crate::ring::{Poll, Reader};
 use crate::sample::Sample;
+use crate::sync::AtomicU64;
 use crate::topic::{Role, Topic};
 use crate::wait::Waiter;
 
@@ -41,8 +42,9 @@ pub struct Subscriber {
 pub(crate) struct Shared {
     // Before the topic: mappings go before the participant leaves.
     state: UnsafeCell<State>,
-    /// Which holds are taken: the private twin of the shared hold words, which others could damage.
-    taken: Box<[AtomicBool]>,
+    /// Which holds are taken, by the segment that the sample is in; 0: free. The private twin of the shared hold words, which
+    /// others could damage.
+    taken: Box<[AtomicU32]>,
     topic: Topic,
     myself: Weak<Shared>,
 }
@@ -78,7 +80,7 @@ impl Subscriber {
         let topic = Topic::open(topic, options.root.as_deref(), options.wanted(), Role::Subscriber)?;
         let reader = Reader::join(topic.ring(), options.history.into());
         topic.cursor().store(reader.next(), Ordering::Release);
-        let taken = (0..topic.geometry().holds).map(|_| AtomicBool::new(false)).collect();
+        let taken = (0..topic.geometry().holds).map(|_| AtomicU32::new(0)).collect();
         let state = State { reader, views: Views::default(), waiter: Waiter::new(), hint: 0 };
         let state = UnsafeCell::new(state);
         let shared = Arc::new_cyclic(|myself| Shared { state, taken, topic, myself: myself.clone() });
@@ -89,7 +91,8 @@ impl Subscriber {
     ///
     /// # Errors
     /// [`Error::NoHold`] when a message is there but all samples that may be held are; [`Error::Corrupt`] when another
-    /// process damaged the topic: that message is skipped; [`Error::Forked`]; [`Error::Os`] when a segment can't be mapped.
+    /// process damaged the topic: that message is skipped and counted as lost; [`Error::Os`] when the message can't be mapped: it is
+    /// the next one still; [`Error::Forked`].
     // Always: callers from C would pay 5 to 10 ns for the way of what is returned through memory.
     #[inline(always)]
     pub fn try_receive(&self) -> Result<Option<Sample<'_>>> {
@@ -102,25 +105,23 @@ impl Subscriber {
             return shared.without_hold(&state.reader);
         };
         let word = &topic.holds()[hold as usize];
-        let State { reader, views, .. } = &mut *state;
-        let Poll::Pinned { position, chunk } = reader.poll(topic.ring(), word, |chunk| views.fetch(chunk))
-        else {
-            return Ok(None);
+        let State { reader, views, hint, .. } = &mut *state;
+        let (position, chunk) = match reader.poll(topic.ring(), word, |chunk| views.fetch(chunk)) {
+            Poll::Pinned { position, chunk } => (position, chunk),
+            Poll::Empty => return Ok(None),
+            Poll::Damaged => return Err(damaged(topic)),
         };
-        state.hint = hold;
-        // Release, for whoever waits for this subscriber: what it read before comes before.
-        topic.cursor().store(state.reader.next(), Ordering::Release);
-        let idle = || shared.taken.iter().all(|taken| !taken.load(Ordering::Acquire));
-        match state.views.message(topic, chunk, position, idle) {
+        *hint = hold;
+        let is_held = |segment| shared.taken.iter().any(|taken| taken.load(Ordering::Acquire) == segment);
+        match views.message(topic, chunk, position, is_held) {
             Ok(message) => {
+                // Release, for whoever waits for this subscriber: what it read before comes before.
+                topic.cursor().store(reader.next(), Ordering::Release);
                 // Relaxed: releases, from any thread, come after the sample was handed over.
-                shared.taken[hold as usize].store(true, Ordering::Relaxed);
+                shared.taken[hold as usize].store(chunk.segment(), Ordering::Relaxed);
                 Ok(Some(Sample::new(shared, hold, message, position)))
             }
-            Err(error) => {
-                word.store(0, Ordering::Release);
-                Err(error)
-            }
+            Err(error) => Err(unreadable(reader, word, position, error)),
         }
     }
 
@@ -154,6 +155,10 @@ impl Subscriber {
             if let Some(sample) = self.try_receive()? {
                 return Ok(Some(sample));
             }
+            // Also here, not only while waiting: publishers that lap this subscriber at each try could keep it busy.
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Ok(None);
+            }
             // SAFETY: as in `try_receive`, whose borrow has ended.
             let state = unsafe { &mut *self.shared.state.get() };
             let next = state.reader.next();
@@ -176,6 +181,24 @@ impl Subscriber {
     }
 }
 
+/// Gives the hold of a message that can't be read back. What another try may read isn't lost.
+#[cold]
+#[inline(never)]
+fn unreadable(reader: &mut Reader, hold: &AtomicU64, position: u64, error: Error) -> Error {
+    hold.store(0, Ordering::Release);
+    match error {
+        Error::Os { .. } => reader.unread(position),
+        _ => reader.lose_last(),
+    }
+    error
+}
+
+#[cold]
+#[inline(never)]
+fn damaged(topic: &Topic) -> Error {
+    Error::corrupt(topic.dir().join("ring"), "a slot is ahead of its tail")
+}
+
 impl std::fmt::Debug for Subscriber {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Subscriber").field("info", &self.info()).finish_non_exhaustive()
@@ -187,7 +210,7 @@ impl Shared {
     #[inline]
     fn free_hold(&self, hint: u32) -> Option<u32> {
         // Acquire: pairs with the release of the sample that had it.
-        let is_free = |hold: u32| !self.taken[hold as usize].load(Ordering::Acquire);
+        let is_free = |hold: u32| self.taken[hold as usize].load(Ordering::Acquire) == 0;
         if is_free(hint) {
             return Some(hint);
         }
@@ -210,7 +233,7 @@ impl Shared {
         if self.topic.token().is_ours() {
             self.topic.holds()[hold as usize].store(0, Ordering::Release);
         }
-        self.taken[hold as usize].store(false, Ordering::Release);
+        self.taken[hold as usize].store(0, Ordering::Release);
     }
 
     /// Another owner, for a sample that outlives the subscriber.

@@ -3,15 +3,20 @@
 //!
 //! ```text
 //!   sleeper                                   publisher
-//!   P1  set own waiter bit (SeqCst), fence    W1  slot CAS (SeqCst)
-//!       t = tail                                  tail CAS
-//!       read the slot: still empty?           P2  read the waiter bits (SeqCst): none set? no system call
-//!       futex_wait(tail, t), at most 50 ms        futex_wake(tail)
+//!       w = wakes                             W1  slot CAS (SeqCst)
+//!   P1  set own waiter bit (SeqCst), fence    P2  read the waiter bits (SeqCst): none set? no system call
+//!       read the slot: still empty?               take them: swap 0 (SeqCst)
+//!       futex_wait(wakes, w), at most 50 ms       wakes += 1 (SeqCst), futex_wake(wakes)
 //! ```
 //!
-//! If the sleeper's look at the slot misses W1, its fence comes before W1 in the single total order, so P2 sees the bit and
-//! wakes: either before the sleeper sleeps, in which case the tail isn't `t` any more and `futex_wait` returns at once, or
-//! after. A publisher killed between W1 and its wake costs at most the bounded sleep.
+//! If the sleeper's look at the slot misses W1, its fence comes before W1 in the single total order, so P2 sees the bit. Whoever takes
+//! the bit counts it in `wakes` afterwards: the sleeper read `w` before it set the bit, so either its `futex_wait` finds another number
+//! and returns at once, or it sleeps before the count and the wake reaches it. A bit that is set after the swap stays for the next
+//! publisher; it belongs to a sleeper that looks at the slot after W1.
+//!
+//! The bits are taken, not left to the sleepers, so a burst pays for one wake and not for as many as it takes a sleeper to get
+//! up; a sleeper that is stopped or dead costs nothing more. A publisher killed between W1 and its wake costs at most the bounded
+//! sleep.
 //!
 //! A blocked hand-off costs some 25 us, a spun one 0.1 us, but spinning takes a core from others. How long to spin is
 //! learnt: longer when a message came while spinning, shorter when the sleep was needed anyhow.
@@ -28,8 +33,6 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 const SLEEPS_PER_LOOK: u32 = 20;
 /// Looks at the slot while spinning: some 2 us to 100 us.
 const SPIN: std::ops::RangeInclusive<u32> = 64..=4096;
-/// Wakes that woke nobody before the bits are suspected to be of the dead.
-const VAIN_WAKES: u32 = 64;
 
 /// One subscriber's way of waiting.
 #[derive(Debug)]
@@ -63,7 +66,7 @@ impl Waiter {
             self.vain_sleeps += 1;
             if self.vain_sleeps % SLEEPS_PER_LOOK == 0 {
                 // A failure here is the next looker's to report.
-                let _ = topic.recover_dead();
+                let _ = topic.recover_neighbour();
             }
         }
     }
@@ -85,48 +88,41 @@ impl Waiter {
 /// Sleeps once; true when `next` is filled afterwards.
 fn sleep(topic: &Topic, next: u64, longest: Duration) -> bool {
     let (word, bit) = (&topic.waiters()[topic.index() as usize / 64], 1 << (topic.index() % 64));
+    // Acquire: stays before P1.
+    let wakes = topic.wakes().load(Ordering::Acquire);
     // P1.
     word.fetch_or(bit, Ordering::SeqCst);
     fence(Ordering::SeqCst);
     let ring = topic.ring();
-    let tail = crate::sync::load_acquire(ring.tail_word());
     if !ring.is_filled(next) {
-        futex::wait(ring.tail_word(), tail, longest);
+        futex::wait(topic.wakes(), wakes, longest);
     }
-    // Relaxed: a publisher that still sees the bit makes one needless system call.
+    // Relaxed: if nobody took it, a publisher that still sees it makes one needless system call.
     word.fetch_and(!bit, Ordering::Relaxed);
     ring.is_filled(next)
 }
 
-/// A publisher's side: wakes whoever sleeps.
-#[derive(Debug, Default)]
-pub(crate) struct Waker {
-    vain: u32,
+/// A publisher's side, to be called after each publish: wakes whoever sleeps. No system call when nobody does.
+#[inline(always)]
+pub(crate) fn wake(topic: &Topic) {
+    barrier_after_rmw();
+    // P2.
+    if topic.waiters().iter().any(|word| word.load(Ordering::SeqCst) != 0) {
+        wake_slow(topic);
+    }
 }
 
-impl Waker {
-    /// To be called after each publish. No system call when nobody sleeps.
-    #[inline(always)]
-    pub(crate) fn wake(&mut self, topic: &Topic) {
-        barrier_after_rmw();
-        // P2.
-        if topic.waiters().iter().any(|word| word.load(Ordering::SeqCst) != 0) {
-            self.wake_slow(topic);
+#[cold]
+#[inline(never)]
+fn wake_slow(topic: &Topic) {
+    let mut taken = 0;
+    for word in topic.waiters() {
+        if word.load(Ordering::Relaxed) != 0 {
+            taken |= word.swap(0, Ordering::SeqCst);
         }
     }
-
-    #[cold]
-    #[inline(never)]
-    fn wake_slow(&mut self, topic: &Topic) {
-        if futex::wake_all(topic.ring().tail_word()) > 0 {
-            self.vain = 0;
-            return;
-        }
-        // The bits may be of sleepers that are just getting up, or of dead ones, for whom each publish would go on paying.
-        self.vain += 1;
-        if self.vain >= VAIN_WAKES {
-            self.vain = 0;
-            let _ = topic.recover_dead();
-        }
+    if taken != 0 {
+        topic.wakes().fetch_add(1, Ordering::SeqCst);
+        futex::wake_all(topic.wakes());
     }
 }

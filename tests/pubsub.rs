@@ -264,3 +264,117 @@ fn participants_run_out_and_come_back() {
     all.push(Subscriber::with_options("t", &options).unwrap());
     assert!(matches!(Subscriber::with_options("t", &options), Err(Error::NoParticipant { limit: 3 })));
 }
+
+#[test]
+fn the_smallest_ring_keeps_its_messages_without_subscribers_too() {
+    let root = tempfile::tempdir().unwrap();
+    let publisher = publisher(root.path(), 2);
+    for n in 0..10u8 {
+        publisher.publish(&vec![n; 100_000]).unwrap();
+    }
+    let late = subscriber(root.path(), u32::MAX);
+    assert_eq!((late.receive().unwrap()[0], late.receive().unwrap()[0]), (8, 9));
+}
+
+#[test]
+fn always_holding_the_latest_sample_leaks_no_mapping() {
+    let root = tempfile::tempdir().unwrap();
+    // So little memory that each change of size destroys the segment of the other one.
+    let options = PublisherOptions { root: Some(root.path().into()), memory: 4 << 20, ..Default::default() };
+    let publisher = Publisher::with_options("t", &options).unwrap();
+    let subscriber = subscriber(root.path(), 0);
+    let mappings = || std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+    let mut latest = None;
+    let mut before = 0;
+    for n in 0..400usize {
+        publisher.publish(&vec![n as u8; (1 << 20) + (n % 2) * (1 << 19)]).unwrap();
+        latest = Some(subscriber.receive().unwrap());
+        if n == 20 {
+            before = mappings();
+        }
+    }
+    assert_eq!(latest.unwrap()[0], 399usize as u8);
+    assert!(mappings() < before + 20, "{} mappings grew from {before}", mappings());
+}
+
+#[test]
+fn a_large_message_takes_the_place_of_many_small_ones() {
+    let root = tempfile::tempdir().unwrap();
+    let options = PublisherOptions {
+        root: Some(root.path().into()),
+        capacity: 1 << 14,
+        memory: 4 << 20,
+        ..Default::default()
+    };
+    let publisher = Publisher::with_options("t", &options).unwrap();
+    let subscriber = subscriber(root.path(), 0);
+    // Loaned in one order and published in another, so that no segment becomes free before nearly all are.
+    let mut loans: Vec<_> = (0..1 << 14).map(|_| publisher.loan(64).unwrap()).collect();
+    for n in 0..loans.len() {
+        loans.swap_remove((n * 7919) % loans.len()).publish().unwrap();
+    }
+    publisher.publish(&vec![5; 3 << 20]).unwrap();
+    while let Some(sample) = subscriber.try_receive().unwrap() {
+        if sample.len() > 64 {
+            assert!(sample.iter().all(|&byte| byte == 5));
+            return;
+        }
+    }
+    panic!("the large one didn't come");
+}
+
+#[test]
+fn what_cannot_be_mapped_is_still_the_next_message() {
+    // In a process of its own: the limit is the process's.
+    if std::env::var_os("SHM_TEST_NO_FILES").is_none() {
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "what_cannot_be_mapped_is_still_the_next_message", "--nocapture"])
+            .env("SHM_TEST_NO_FILES", "1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let (publisher, subscriber) = (publisher(root.path(), 0), subscriber(root.path(), 0));
+    publisher.publish(b"one").unwrap();
+    let mut files = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        files.push(file);
+    }
+    assert!(matches!(subscriber.try_receive(), Err(Error::Os { .. })));
+    drop(files);
+    assert_eq!(&*subscriber.receive().unwrap(), b"one");
+    assert_eq!(subscriber.lost(), 0);
+}
+
+#[test]
+fn leaving_without_a_descriptor_leaves_a_topic_that_can_be_opened() {
+    if std::env::var_os("SHM_TEST_NO_FILES").is_none() {
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "leaving_without_a_descriptor_leaves_a_topic_that_can_be_opened",
+                "--nocapture",
+            ])
+            .env("SHM_TEST_NO_FILES", "1")
+            .status()
+            .unwrap();
+        assert!(status.success());
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let first = publisher(root.path(), 0);
+    first.publish(b"one").unwrap();
+    let mut files = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        files.push(file);
+    }
+    drop(first);
+    drop(files);
+    let (publisher, subscriber) = (publisher(root.path(), 0), subscriber(root.path(), 0));
+    publisher.publish(b"two").unwrap();
+    assert_eq!(&*subscriber.receive().unwrap(), b"two");
+    drop((publisher, subscriber));
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+}

@@ -67,7 +67,7 @@ impl Dir {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, name, flags, FILE_MODE)
             .map_err(|errno| Error::space("openat", self.join(name), len, errno))?;
-        match retry(|| rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, len)) {
+        match allocate(&fd, len) {
             Ok(()) => Ok(fd.into()),
             Err(errno) => {
                 self.remove_file(name);
@@ -106,6 +106,11 @@ impl Dir {
         Ok(names)
     }
 
+    /// Notes that the directory has another path now.
+    pub(crate) fn moved_to(&mut self, path: String) {
+        self.path = path;
+    }
+
     /// The path of `name`, for messages.
     pub(crate) fn join(&self, name: &str) -> String {
         format!("{}/{name}", self.path)
@@ -118,11 +123,22 @@ impl AsFd for Dir {
     }
 }
 
+/// Gives the file its bytes, in steps: some kernels give up a step that a signal interrupts, and a large one under a timer would
+/// never end.
+fn allocate(fd: &OwnedFd, len: u64) -> std::result::Result<(), Errno> {
+    const STEP: u64 = 16 << 20;
+    for start in (0..len).step_by(STEP as usize) {
+        let bytes = STEP.min(len - start);
+        retry(|| rustix::fs::fallocate(fd, FallocateFlags::empty(), start, bytes))?;
+    }
+    Ok(())
+}
+
 /// Gives the file's memory back to the system while others may have it mapped.
 pub(crate) fn punch(file: &File, len: u64) {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     // Where the file system can't, the memory goes with the last mapping.
-    let _ = retry(|| rustix::fs::fallocate(file, flags, 0, len));
+    let _ = retry(|| rustix::fs::fallocate(file, flags, 0, len.max(1)));
 }
 
 fn retry(mut call: impl FnMut() -> std::result::Result<(), Errno>) -> std::result::Result<(), Errno> {

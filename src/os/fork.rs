@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The fork rule: a handle belongs to the process that made it, and says so in the child.
 //!
-//! Two things happen in a child, and neither may depend on the child's code:
+//! Three things happen in a child, and none may depend on the child's code:
 //!
 //! - **Detection.** One private page is mapped with `MADV_WIPEONFORK` (madvise(2), Linux 4.14): the kernel hands the
 //!   child a page of zeroes. The page's word is a token that every handle remembers; a handle whose token isn't
 //!   the page's is another process's. That costs one load a call, and holds for raw `clone` too.
+//! - **Keeping out.** Mappings aren't inherited (`MADV_DONTFORK`): a child that writes to a loan, or reads a sample, of its parent ends
+//!   itself instead of changing a message under its readers.
 //! - **Letting go.** The child must not keep its parent's liveness locks: handlers of `pthread_atfork(3)` close the
 //!   lock descriptors in the child. Opening one and noting it happen under a mutex that the prepare handler takes, so
 //!   no fork falls between. (A raw `clone` without exec skips the handlers: such a child keeps its parent's
@@ -15,7 +17,7 @@ use std::cell::UnsafeCell;
 use std::fs::File;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, RawFd};
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
@@ -139,15 +141,35 @@ fn lock_descriptors() -> Guard {
     Guard
 }
 
+/// The thread that is in fork(2), between the handlers; 0: none. Should the handlers be registered twice, by two threads that make
+/// the first handles at once, the second of each pair sees here that the first did its work.
+static FORKING: AtomicUsize = AtomicUsize::new(0);
+
+fn this_thread() -> usize {
+    // SAFETY: always succeeds. The forking thread keeps its value in the child.
+    unsafe { libc::pthread_self() as usize }
+}
+
+// Relaxed in all three: only the thread itself ever finds its own value here, and the mutex orders the rest.
 extern "C" fn before_fork() {
-    std::mem::forget(lock_descriptors());
+    if FORKING.load(Ordering::Relaxed) != this_thread() {
+        std::mem::forget(lock_descriptors());
+        FORKING.store(this_thread(), Ordering::Relaxed);
+    }
 }
 
 extern "C" fn after_fork_in_parent() {
-    drop(Guard);
+    if FORKING.load(Ordering::Relaxed) == this_thread() {
+        FORKING.store(0, Ordering::Relaxed);
+        drop(Guard);
+    }
 }
 
 extern "C" fn after_fork_in_child() {
+    if FORKING.load(Ordering::Relaxed) != this_thread() {
+        return;
+    }
+    FORKING.store(0, Ordering::Relaxed);
     let mut guard = Guard;
     for number in guard.list().drain(..) {
         // SAFETY: close(2) is async-signal-safe; these numbers are this child's copies, and nothing else uses them
@@ -156,42 +178,43 @@ extern "C" fn after_fork_in_child() {
     }
 }
 
-/// Maps the page and registers the handlers, once.
+/// Maps the page and registers the handlers. No lock is held meanwhile: a fork at any moment must leave the child able to
+/// go on, so two threads may do this at once, and the second one's work is undone or harmless.
 fn register() -> Result<()> {
-    if !PAGE.load(Ordering::Acquire).is_null() {
-        return Ok(());
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if PAGE.load(Ordering::Acquire).is_null() {
+        map_page()?;
     }
-    let _guard = lock_descriptors();
-    if !PAGE.load(Ordering::Relaxed).is_null() {
-        return Ok(());
+    if !REGISTERED.load(Ordering::Acquire) {
+        // SAFETY: the handlers are functions of this library and touch only its statics.
+        let failed = unsafe {
+            libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child))
+        };
+        if failed != 0 {
+            let errno = rustix::io::Errno::from_raw_os_error(failed);
+            return Err(Error::os("pthread_atfork", "the fork handlers", errno));
+        }
+        REGISTERED.store(true, Ordering::Release);
     }
+    Ok(())
+}
+
+fn map_page() -> Result<()> {
     let size = rustix::param::page_size();
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new anonymous mapping, which nothing else refers to.
-    let page = unsafe {
-        rustix::mm::mmap_anonymous(
-            std::ptr::null_mut(),
-            size,
-            ProtFlags::READ | ProtFlags::WRITE,
-            MapFlags::PRIVATE,
-        )
-    }
-    .map_err(|errno| Error::os("mmap", "the fork page", errno))?;
+    let page =
+        unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), size, protection, MapFlags::PRIVATE) }
+            .map_err(|errno| Error::os("mmap", "the fork page", errno))?;
     // SAFETY: exactly the page mapped above.
     let advised = unsafe { rustix::mm::madvise(page, size, Advice::LinuxWipeOnFork) };
-    // SAFETY: the handlers are functions of this library and touch only its statics.
-    let registered = unsafe {
-        libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child))
-    };
-    if let Err(errno) = advised {
-        return Err(Error::os("madvise(MADV_WIPEONFORK)", "the fork page", errno));
+    let null = std::ptr::null_mut();
+    // AcqRel: who sees the pointer sees a page that a fork wipes.
+    let mine = advised.is_ok()
+        && PAGE.compare_exchange(null, page.cast(), Ordering::AcqRel, Ordering::Relaxed).is_ok();
+    if !mine {
+        // SAFETY: nobody else knows of it.
+        let _ = unsafe { rustix::mm::munmap(page, size) };
     }
-    if registered != 0 {
-        return Err(Error::os(
-            "pthread_atfork",
-            "the fork handlers",
-            rustix::io::Errno::from_raw_os_error(registered),
-        ));
-    }
-    PAGE.store(page.cast(), Ordering::Release);
-    Ok(())
+    advised.map_err(|errno| Error::os("madvise(MADV_WIPEONFORK)", "the fork page", errno))
 }

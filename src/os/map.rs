@@ -2,17 +2,30 @@
 //! Shared mappings. What is read through them is never trusted; where they are and how large is kept privately.
 
 use std::fs::File;
+use std::mem::ManuallyDrop;
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 
 use crate::error::{Error, Result};
 use crate::os::dir::Access;
+use crate::os::fork::Token;
 use crate::sync::AtomicU64;
 
-/// A shared mapping of a whole file.
+/// A shared mapping of a whole file. The child of a fork doesn't have it.
 #[derive(Debug)]
 pub(crate) struct Mapping {
-    raw: MmapRaw,
+    raw: ManuallyDrop<MmapRaw>,
+    token: Token,
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // In the child of a fork something else may be at this address.
+        if self.token.is_ours() {
+            // SAFETY: dropped once, here, and not used afterwards.
+            unsafe { ManuallyDrop::drop(&mut self.raw) };
+        }
+    }
 }
 
 // Other processes write to the memory, which is why it is reached only as atomic words and through raw pointers
@@ -34,7 +47,12 @@ impl Mapping {
             Access::ReadWrite => options.map_raw(file),
         }
         .map_err(os)?;
-        Ok(Mapping { raw })
+        raw.advise(Advice::DontFork).map_err(|source| Error::Os {
+            call: "madvise(MADV_DONTFORK)",
+            path: name.to_owned(),
+            source,
+        })?;
+        Ok(Mapping { raw: ManuallyDrop::new(raw), token: Token::current()? })
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where payloads live: each publisher has segments of its own, each segment equal chunks of one size class.
 //!
-//! A chunk is always in one of four places, all of them known to its publisher alone but for the second:
+//! A chunk is always in one of four places, all of them known to its publisher alone but for the third:
 //!
 //! ```text
 //!   free --loan--> loaned --publish--> in the ring --overwritten or evicted--> limbo --reclaim--> free
@@ -38,7 +38,7 @@ const LARGEST_SEGMENT: u64 = 4 << 20;
 const LARGER: u64 = 4;
 /// How many scarce loans go by between two looks for dead participants, or for room on a file system that was full:
 /// both cost system calls.
-const SCARCE_ROUNDS: u32 = 256;
+const SCARCE_ROUNDS: u64 = 256;
 /// However large the chunks are, up to the largest segment.
 const SMALLEST_BATCH: u64 = 4;
 /// What one reclaim should yield, so that looking at every subscriber's holds is spread over many messages.
@@ -106,9 +106,9 @@ pub(crate) struct Pool {
     budget: u64,
     used: u64,
     /// Loans that found neither a free chunk nor room.
-    scarce: u32,
+    scarce: u64,
     /// The value of `scarce` from which on the file system is asked again.
-    full_until: u32,
+    full_until: u64,
 }
 
 // SAFETY: the pointers that a pool gives out point into its own mappings, which move with it between threads.
@@ -207,12 +207,12 @@ impl Pool {
         }
         let ring = u64::from(topic.geometry().capacity) / 4;
         let wanted = ring.max(4 * topic.subscribers().count() as u64);
-        wanted.min((BATCH_BYTES / stride).max(SMALLEST_BATCH))
+        wanted.min((BATCH_BYTES / stride).max(SMALLEST_BATCH)).max(1)
     }
 
     /// The budget or the file system is exhausted: take what costs somebody something.
     fn loan_scarce(&mut self, topic: &Topic, class: usize) -> Result<Chunk> {
-        self.scarce = self.scarce.wrapping_add(1);
+        self.scarce += 1;
         let payload = self.classes[class].payload;
         let wanted = file_size(class::stride(payload), 1);
         if wanted > self.budget {
@@ -223,14 +223,18 @@ impl Pool {
         if held_back && self.scarce % SCARCE_ROUNDS == 1 {
             self.recover_dead(topic)?;
         }
+        // Twice as many at each try: a large message in the place of many small ones must not look everything through for each.
+        let mut evictions = 1;
         loop {
             if let Some(chunk) = self.pop_scarce(topic, class)? {
                 return Ok(chunk);
             }
-            if !self.retiring.evict_oldest(topic.ring()) {
+            let evicted = (0..evictions).take_while(|_| self.retiring.evict_oldest(topic.ring())).count();
+            if evicted == 0 {
                 break;
             }
             self.reclaim(topic);
+            evictions *= 2;
         }
         // Nothing of ours is in the ring: what is missing is loaned, or held by the living or the dead.
         self.recover_dead(topic)?;
@@ -279,12 +283,12 @@ impl Pool {
 
     /// Grows if there is room, and not when there was none a moment ago.
     fn try_grow(&mut self, topic: &Topic, class: usize) -> Result<()> {
-        if self.scarce.wrapping_sub(self.full_until) as i32 <= 0 && self.full_until != self.scarce {
+        if self.scarce < self.full_until {
             return Ok(());
         }
         match self.grow(topic, class) {
             Err(Error::NoSpace { .. }) => {
-                self.full_until = self.scarce.wrapping_add(SCARCE_ROUNDS);
+                self.full_until = self.scarce + SCARCE_ROUNDS;
                 Ok(())
             }
             Ok(()) | Err(Error::OutOfMemory { .. } | Error::NoSegment { .. }) => Ok(()),
@@ -355,7 +359,6 @@ impl Pool {
                     Ok(())
                 }
                 Err(error) => {
-                    Segment::destroy_file(topic, segment, generation);
                     let empty = SegmentWord::new(SegmentState::Empty, 0, generation.wrapping_add(1));
                     word.store(empty.0, Ordering::Release);
                     Err(error)
@@ -388,25 +391,28 @@ impl Pool {
         for chunk in self.classes.iter().flat_map(|class| &class.free) {
             free[chunk.id.segment() as usize] += 1;
         }
-        let mut destroyed = 0;
-        for (segment, free) in (0..).zip(free) {
-            let whole = self.segments[segment as usize].as_ref().is_some_and(|mapped| mapped.count() == free);
-            if whole {
-                self.destroy(topic, segment);
-                destroyed += 1;
-            }
+        let whole: Vec<bool> = (self.segments.iter().zip(free))
+            .map(|(mapped, free)| mapped.as_ref().is_some_and(|mapped| mapped.count() == free))
+            .collect();
+        let count = whole.iter().filter(|&&whole| whole).count();
+        if count > 0 {
+            self.destroy_segments(topic, &whole);
         }
-        destroyed
+        count
     }
 
-    /// Destroys a segment of ours to which neither the ring nor a hold refers.
-    fn destroy(&mut self, topic: &Topic, segment: u32) {
-        let Some(mapped) = self.segments[segment as usize].take() else { return };
-        let class = self.class(mapped.payload_size());
-        self.classes[class].free.retain(|chunk| chunk.id.segment() != segment);
-        self.classes[class].total -= u64::from(mapped.count());
-        self.used -= mapped.size();
-        orphan::destroy(topic, segment, mapped.generation());
+    /// Destroys those segments of ours to which neither the ring nor a hold refers.
+    fn destroy_segments(&mut self, topic: &Topic, doomed: &[bool]) {
+        for class in &mut self.classes {
+            class.free.retain(|chunk| !doomed[chunk.id.segment() as usize]);
+        }
+        for (segment, _) in (0..).zip(doomed).filter(|&(_, &doomed)| doomed) {
+            let Some(mapped) = self.segments[segment as usize].take() else { continue };
+            let class = self.class(mapped.payload_size());
+            self.classes[class].total -= u64::from(mapped.count());
+            self.used -= mapped.size();
+            orphan::destroy(topic, segment, mapped.generation());
+        }
     }
 }
 

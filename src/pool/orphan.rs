@@ -6,7 +6,7 @@ use super::segment::{file_size, NotMapped, Segment};
 use super::Pool;
 use crate::error::{Error, Result};
 use crate::os::dir::Access;
-use crate::ring::{ChunkId, Holder};
+use crate::ring::{ChunkId, Holder, SEGMENTS};
 use crate::sync::{fence, AtomicU64, Ordering};
 use crate::topic::layout::{SegmentState, SegmentWord};
 use crate::topic::Topic;
@@ -69,15 +69,16 @@ impl Pool {
     fn adopt(&mut self, topic: &Topic, segment: u32, mapped: Segment) {
         debug_assert_eq!(mapped.size(), file_size(mapped.stride(), mapped.count()));
         let count = mapped.count();
+        let mut elsewhere = vec![true; count as usize];
+        // Each chunk once (I2): a damaged ring that named one twice would have it lent twice.
         let in_ring: Vec<(u64, ChunkId)> = topic
             .ring()
             .chunks()
-            .filter(|(_, chunk)| chunk.segment() == segment && chunk.index() < count)
+            .filter(|(_, chunk)| {
+                let place = elsewhere.get_mut(chunk.index() as usize).filter(|_| chunk.segment() == segment);
+                place.is_some_and(|elsewhere| std::mem::replace(elsewhere, false))
+            })
             .collect();
-        let mut elsewhere = vec![true; count as usize];
-        for (_, chunk) in &in_ring {
-            elsewhere[chunk.index() as usize] = false;
-        }
         self.add(segment, mapped, std::iter::empty());
         let others = (0..count).filter(|&index| elsewhere[index as usize]);
         self.retiring.adopt(in_ring, others.map(|index| ChunkId::new(segment, index)));
@@ -86,11 +87,14 @@ impl Pool {
 
     /// Destroys every orphan to which neither the ring nor a hold refers.
     pub(super) fn destroy_orphans(&mut self, topic: &Topic) {
-        for (segment, word, seen) in orphans(topic) {
-            if !take(topic, word, seen, SegmentState::Dying) {
-                continue;
-            }
-            if is_referred_to(topic, segment) {
+        let dying: Vec<_> =
+            orphans(topic).filter(|&(_, word, seen)| take(topic, word, seen, SegmentState::Dying)).collect();
+        if dying.is_empty() {
+            return;
+        }
+        let needed = referred_to(topic);
+        for (segment, word, seen) in dying {
+            if needed[segment as usize] {
                 word.store(seen.0, Ordering::Release);
             } else {
                 destroy(topic, segment, seen.generation());
@@ -99,15 +103,13 @@ impl Pool {
     }
 }
 
-/// Whether the ring or a hold names a chunk of `segment`. Its owner is dead, so nothing puts one into the ring (I2),
-/// and what is out of it and not held now isn't held later (I3).
-fn is_referred_to(topic: &Topic, segment: u32) -> bool {
-    if topic.ring().chunks().any(|(_, chunk)| chunk.segment() == segment) {
-        return true;
-    }
+/// Which segments the ring or a hold names. Of those whose owner is dead nothing is put into the ring (I2), and what is out of it
+/// and not held now isn't held later (I3).
+fn referred_to(topic: &Topic) -> Vec<bool> {
+    let mut needed = vec![false; SEGMENTS as usize];
+    topic.ring().chunks().for_each(|(_, chunk)| needed[chunk.segment() as usize] = true);
     // Between S1 and S2.
     fence(Ordering::SeqCst);
-    let mut held = false;
-    topic.each_hold(|word| held |= ChunkId::from_hold_word(word).segment() == segment);
-    held
+    topic.each_hold(|word| needed[ChunkId::from_hold_word(word).segment() as usize] = true);
+    needed
 }

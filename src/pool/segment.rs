@@ -61,12 +61,12 @@ impl Segment {
             stride,
             ..SegmentHeader::zeroed()
         };
-        file.write_all_at(bytemuck::bytes_of(&header), 0).map_err(|source| Error::Os {
-            call: "write",
-            path: path.clone(),
-            source,
-        })?;
-        let map = Mapping::new(&file, size, Access::ReadWrite, &path)?;
+        let map = file
+            .write_all_at(bytemuck::bytes_of(&header), 0)
+            .map_err(|source| Error::Os { call: "write", path: path.clone(), source })
+            .and_then(|()| Mapping::new(&file, size, Access::ReadWrite, &path))
+            // Only what was made here: a file that was there before is another's.
+            .inspect_err(|_| topic.dir().remove_file(&name))?;
         Ok(Segment { map, generation, stride, count })
     }
 

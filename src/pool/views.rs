@@ -24,10 +24,13 @@ pub(crate) struct Message {
 #[derive(Debug, Default)]
 pub(crate) struct Views {
     current: Vec<Option<Segment>>,
-    /// Mappings of earlier generations. A sample that is held keeps its segment from changing; should the table say
-    /// otherwise, because somebody damaged it, the sample's memory must stay mapped all the same.
-    outdated: Vec<Segment>,
+    /// Mappings of earlier generations of segments of which a sample is held. A sample keeps its segment from changing; should
+    /// the table say otherwise, because somebody damaged it, the sample's memory must stay mapped all the same.
+    outdated: Vec<(u32, Segment)>,
 }
+
+/// Only damage makes any; so many that it must be somebody's intent.
+const MOST_OUTDATED: usize = 64;
 
 impl Views {
     /// Starts to bring the header and the first line of the payload into the cache. Only a hint: the chunk needn't be pinned.
@@ -41,14 +44,14 @@ impl Views {
         }
     }
 
-    /// The message in `chunk`, which is pinned and was published at `position`. `idle` says that no sample is held.
+    /// The message in `chunk`, which is pinned and was published at `position`. `is_held` says of a segment whether a sample in it is.
     #[inline(always)]
     pub(crate) fn message(
         &mut self,
         topic: &Topic,
         chunk: ChunkId,
         position: u64,
-        idle: impl FnOnce() -> bool,
+        is_held: impl Fn(u32) -> bool,
     ) -> Result<Message> {
         let index = chunk.segment();
         let entry = &topic.segments()[(index % SEGMENTS) as usize];
@@ -56,15 +59,23 @@ impl Views {
         let generation = SegmentWord(load_acquire(entry)).generation();
         match self.current.get(index as usize) {
             Some(Some(view)) if view.generation() == generation => read(topic, view, chunk, position),
-            _ => read(topic, self.map(topic, index, generation, idle())?, chunk, position),
+            _ => read(topic, self.map(topic, index, generation, is_held)?, chunk, position),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn map(&mut self, topic: &Topic, index: u32, generation: u32, idle: bool) -> Result<&Segment> {
-        if idle {
-            self.outdated.clear();
+    fn map(
+        &mut self,
+        topic: &Topic,
+        index: u32,
+        generation: u32,
+        is_held: impl Fn(u32) -> bool,
+    ) -> Result<&Segment> {
+        self.outdated.retain(|&(segment, _)| is_held(segment));
+        if self.outdated.len() > MOST_OUTDATED {
+            let what = "the segment table goes on changing under samples that are held";
+            return Err(Error::corrupt(topic.dir().join("ring"), what));
         }
         let view = Segment::open(topic, index, generation, Access::ReadOnly).map_err(|why| match why {
             NotMapped::Gone => {
@@ -77,7 +88,7 @@ impl Views {
             self.current.resize_with(index as usize + 1, || None);
         }
         let place = &mut self.current[index as usize];
-        self.outdated.extend(place.take());
+        self.outdated.extend(place.take().filter(|_| is_held(index)).map(|view| (index, view)));
         Ok(place.insert(view))
     }
 }

@@ -28,7 +28,7 @@
 //! | S1 | reclaim's load of the slot, Acquire, then a SeqCst fence | W1, W2 |
 //! | S2 | reclaim's loads of the holds, Acquire | H1, H2 |
 //! | T1 | `tail` CAS, Release; its loads are Acquire | orders a slot's content before the hint that names it |
-//! | P1, P2 | `wait.rs`: waiter bit set, then the slot read; slot CAS, then the waiter bits read | each other |
+//! | P1, P2 | `wait.rs`: waiter bit set, then the slot read; slot CAS, then the waiter bits taken | each other |
 //!
 //! Invariants (proved by the models beside this file):
 //!
@@ -191,11 +191,6 @@ impl<'a> Ring<'a> {
             let position = u64::from(slot.tag()) << shift | index as u64;
             (!slot.chunk().is_null()).then(|| (position, slot.chunk()))
         })
-    }
-
-    /// The word on whose low half sleepers wait: the hint, which every publish moves.
-    pub(crate) fn tail_word(&self) -> &'a AtomicU64 {
-        self.tail
     }
 
     /// Whether `position` can be read or has been passed: a reader there has something to do. P1's second half.

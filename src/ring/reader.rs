@@ -13,6 +13,8 @@ pub(crate) enum Poll {
     Empty,
     /// The chunk is pinned by the hold word that `poll` was given: it won't change until the word is cleared.
     Pinned { position: u64, chunk: ChunkId },
+    /// The ring's words contradict I1: somebody wrote over them.
+    Damaged,
 }
 
 /// A subscriber's place. Private to its process.
@@ -110,7 +112,13 @@ impl Reader {
                 return Poll::Empty;
             }
             if lag < 0 {
-                let oldest = ring.tail().wrapping_sub(capacity);
+                let tail = ring.tail();
+                // Whoever filled the slot had read the hint there, before W1: we see it there or further.
+                let filled = self.next.wrapping_add(u64::from(lag.unsigned_abs()) * capacity);
+                if (tail.wrapping_sub(filled) as i64) < 0 {
+                    return Poll::Damaged;
+                }
+                let oldest = tail.wrapping_sub(capacity);
                 self.skip_to(self.next.wrapping_add(1).max(oldest.wrapping_add(slack)));
                 slack = (slack * 2).min(capacity - 1).max(1);
             } else if slot.chunk().is_null() {
@@ -120,6 +128,16 @@ impl Reader {
             }
         }
         Poll::Empty
+    }
+
+    /// Takes back that `position`, the last one, was read: it couldn't be, and the hold was given back, but another try may succeed.
+    pub(crate) fn unread(&mut self, position: u64) {
+        self.next = position;
+    }
+
+    /// Counts the last message as lost: it can't be read, now or later.
+    pub(crate) fn lose_last(&mut self) {
+        self.lost = self.lost.wrapping_add(1);
     }
 
     /// Goes on at `target`; all that lies between was published (I1) and is lost, but for known holes.

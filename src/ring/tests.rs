@@ -34,7 +34,7 @@ fn next(reader: &mut Reader, words: &Words) -> Option<(u64, u32)> {
             assert_eq!(hold.load(Ordering::Relaxed), chunk.hold_word());
             Some((position, chunk.index()))
         }
-        Poll::Empty => {
+        Poll::Empty | Poll::Damaged => {
             assert_eq!(hold.load(Ordering::Relaxed), 0);
             None
         }
@@ -159,6 +159,16 @@ fn a_tail_that_contradicts_the_slots_is_an_error_not_a_hang() {
             next(&mut reader, &words);
         }
     }
+}
+
+#[test]
+fn a_slot_from_the_future_is_damage_to_a_reader_too() {
+    let words = Words::new(4);
+    let mut reader = Reader::join(words.ring(), 0);
+    for slot in &words.slots {
+        slot.store(0x7fff_0000 << 32, Ordering::Relaxed);
+    }
+    assert_eq!(reader.poll(words.ring(), &AtomicU64::new(0), |_| ()), Poll::Damaged);
 }
 
 #[test]

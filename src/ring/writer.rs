@@ -55,7 +55,8 @@ impl Ring<'_> {
     pub(crate) fn evict(&self, position: u64, chunk: ChunkId) {
         let old = Slot::new(self.tag(position), chunk);
         let new = Slot::new(self.tag(position), ChunkId::NULL);
-        // W2. A failure means that it is out already; S1 looks again in any case.
+        // W2. A failure means that it is out already. Either way this access comes before the fence of a reclaim that frees the
+        // chunk, as S1 does.
         let _ = self.slot(position).compare_exchange(old.0, new.0, Ordering::SeqCst, Ordering::Relaxed);
     }
 }

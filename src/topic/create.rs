@@ -14,6 +14,7 @@ use crate::os::dir::{Access, Dir};
 use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
 use crate::os::random_u64;
+use crate::sync::AtomicU64;
 
 /// A topic that isn't in place yet.
 const NEW: &str = ".new-";
@@ -32,7 +33,7 @@ pub(super) fn create(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> R
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(Error::space("mkdir", root.join(&temporary), 0, errno)),
     }
-    let made = match build(place, root, &temporary, geometry, instance, role) {
+    let mut made = match build(place, root, &temporary, geometry, instance, role) {
         Ok(topic) => topic,
         Err(error) => {
             let stolen = root.open_dir(&temporary).is_err();
@@ -41,7 +42,10 @@ pub(super) fn create(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> R
         }
     };
     match root.rename_dir(&temporary, &place.name) {
-        Ok(()) => Ok(Some(made)),
+        Ok(()) => {
+            made.files.dir.moved_to(root.join(&place.name));
+            Ok(Some(made))
+        }
         Err(errno) => {
             // Its only participant leaves, which deletes the files.
             drop(made);
@@ -80,7 +84,7 @@ fn build(
         dir.open_file("peers", Access::ReadWrite).map_err(|errno| Error::os("open", dir.join("peers"), errno))
     })?;
     let map = Mapping::new(lock.file(), geometry.peers_size(), Access::ReadWrite, "peers")?;
-    let peers = Peers { lock, map, geometry, instance };
+    let peers = Peers { lock, map, geometry, instance, joined: AtomicU64::new(0) };
     let ring = dir
         .open_file("ring", role.ring_access())
         .map_err(|errno| Error::os("open", dir.join("ring"), errno))?;

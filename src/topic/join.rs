@@ -15,7 +15,7 @@ use crate::os::dir::{Access, Dir};
 use crate::os::fork::Token;
 use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
-use crate::sync::Ordering;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Joins the topic. `None` when there is none (any more).
 pub(super) fn join(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> Result<Option<Topic>> {
@@ -28,7 +28,14 @@ pub(super) fn join(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> Res
         }
         Err(errno) => return Err(Error::os("open", root.join(&place.name), errno)),
     };
-    let Some(peers) = open_peers(&dir)? else { return Ok(None) };
+    let Some(peers) = open_peers(&dir)? else {
+        super::remove::delete_remains(place, &dir);
+        return Ok(None);
+    };
+    if peers.is_removed() && peers.someone_is_live()? {
+        // Deleting it would split its users from those to come.
+        return Err(Error::corrupt(dir.join("peers"), "it says that the topic is removed, but it is in use"));
+    }
     if peers.is_removed() || peers.remove_if_deserted()? {
         super::remove::delete(place, &dir);
         return Ok(None);
@@ -58,7 +65,7 @@ fn open_peers(dir: &Dir) -> Result<Option<Peers>> {
     let path = dir.join("peers");
     let (geometry, instance) = read_header(lock.file(), PEERS_MAGIC, &path)?;
     let map = Mapping::new(lock.file(), geometry.peers_size(), Access::ReadWrite, &path)?;
-    Ok(Some(Peers { lock, map, geometry, instance }))
+    Ok(Some(Peers { lock, map, geometry, instance, joined: AtomicU64::new(0) }))
 }
 
 fn open_ring(dir: &Dir, peers: &Peers, role: Role) -> Result<Mapping> {
@@ -110,7 +117,7 @@ pub(super) fn claim(files: Files) -> Result<Option<Topic>> {
     let peers = &topic.files.peers;
     let word = &peers.status()[q as usize];
     // Release, before the status says that the entry is anything.
-    peers.joined().fetch_max(u64::from(q) + 1, Ordering::Release);
+    peers.joined_word().fetch_max(u64::from(q) + 1, Ordering::Release);
     // Release, before any hold or segment of ours exists (I6).
     let publisher = topic.files.role == Role::Publisher;
     let joining = status::next(word.load(Ordering::Relaxed), status::JOINING, publisher);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   ring    header 256 | tail (own lines) | slots: capacity x u64 | segment table: 4096 x u64
-//!   peers   header 256 | life, joined (own lines) | waiters: 16 x u64 | status: participants x u64 | entries
+//!   peers   header 256 | life, joined (own lines) | waiters: 16 x u64 | wakes (own lines) | status: participants x u64 | entries
 //!   entry   cursor u64 | reserved u64 | held: holds x u64, padded to whole lines
 //!   seg.*   header 128 | chunks, each: header 64 | payload, all of one stride
 //! ```
@@ -107,8 +107,9 @@ pub(crate) const SLOTS_OFFSET: usize = TAIL_OFFSET + LINE;
 pub(crate) const LIFE_OFFSET: usize = HEADER;
 pub(crate) const JOINED_OFFSET: usize = LIFE_OFFSET + 8;
 pub(crate) const WAITERS_OFFSET: usize = LIFE_OFFSET + LINE;
-pub(crate) const STATUS_OFFSET: usize = WAITERS_OFFSET + WAITER_WORDS * 8;
-const _: () = assert!(SLOTS_OFFSET % LINE == 0 && WAITERS_OFFSET % LINE == 0 && STATUS_OFFSET % LINE == 0);
+pub(crate) const WAKES_OFFSET: usize = WAITERS_OFFSET + WAITER_WORDS * 8;
+pub(crate) const STATUS_OFFSET: usize = WAKES_OFFSET + LINE;
+const _: () = assert!(SLOTS_OFFSET % LINE == 0 && WAITERS_OFFSET % LINE == 0 && WAKES_OFFSET % LINE == 0);
 
 /// Words of an entry before its holds.
 const ENTRY_HEAD: usize = 2;

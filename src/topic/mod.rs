@@ -42,6 +42,7 @@ use crate::ring::{Holder, Ring, SEGMENTS};
 use crate::sync::{AtomicU64, Ordering};
 use layout::{
     status, Geometry, JOINED_OFFSET, LIFE_OFFSET, SLOTS_OFFSET, STATUS_OFFSET, TAIL_OFFSET, WAITERS_OFFSET,
+    WAKES_OFFSET,
 };
 use root::RootPath;
 
@@ -137,6 +138,7 @@ struct Hot {
     tail: &'static AtomicU64,
     segments: &'static [AtomicU64],
     waiters: &'static [AtomicU64],
+    wakes: &'static AtomicU64,
     holds: &'static [AtomicU64],
     cursor: &'static AtomicU64,
 }
@@ -152,6 +154,7 @@ impl Hot {
             tail: &forever(ring.words(TAIL_OFFSET, 1))[0],
             segments: forever(segments_of(ring, geometry)),
             waiters: forever(peers.waiters()),
+            wakes: &forever(peers.map.words(WAKES_OFFSET, 1))[0],
             holds: forever(peers.holds(q)),
             cursor: &forever(peers.map.words(geometry.cursor_offset(q), 1))[0],
         }
@@ -165,6 +168,8 @@ struct Peers {
     map: Mapping,
     geometry: Geometry,
     instance: u64,
+    /// The most that `joined` ever said here. It only grows, so a smaller value later is damage, which must not hide a hold.
+    joined: AtomicU64,
 }
 
 impl Topic {
@@ -172,7 +177,7 @@ impl Topic {
     pub(crate) fn open(name: &str, root: Option<&Path>, wanted: Wanted, role: Role) -> Result<Topic> {
         let place = Place { root: RootPath::new(root), name: name::escape(name)? };
         // Each round but the last found the topic disappearing or appearing; others made progress then.
-        const ROUNDS: u32 = 10_000;
+        const ROUNDS: u32 = 1000;
         for _ in 0..ROUNDS {
             let root = place.root.open()?;
             if let Some(topic) = join::join(&place, &root, wanted, role)? {
@@ -238,6 +243,11 @@ impl Topic {
         self.hot.waiters
     }
 
+    /// Counts the wakes; what sleepers sleep on.
+    pub(crate) fn wakes(&self) -> &AtomicU64 {
+        self.hot.wakes
+    }
+
     /// The living and the dead that may hold something.
     pub(crate) fn subscribers(&self) -> impl Iterator<Item = u32> + '_ {
         self.files.peers.subscribers()
@@ -263,7 +273,15 @@ impl Peers {
     }
 
     /// One more than the highest entry that was ever joined: the others needn't be looked at.
-    fn joined(&self) -> &AtomicU64 {
+    fn joined(&self) -> usize {
+        let now = self.joined_word().load(Ordering::Acquire);
+        // Relaxed: private to this handle.
+        let joined = now.max(self.joined.load(Ordering::Relaxed));
+        self.joined.store(joined, Ordering::Relaxed);
+        joined as usize
+    }
+
+    fn joined_word(&self) -> &AtomicU64 {
         &self.map.words(JOINED_OFFSET, 1)[0]
     }
 
@@ -280,8 +298,7 @@ impl Peers {
     fn subscribers(&self) -> impl Iterator<Item = u32> + '_ {
         // Acquire, both. A count or a status that this misses was written after the reclaimer's fence, and with it the holds
         // behind it: the argument of I3 holds for them as for a missed hold.
-        let joined = self.joined().load(Ordering::Acquire) as usize;
-        (0..).zip(self.status()).take(joined).filter_map(|(q, word)| {
+        (0..).zip(self.status()).take(self.joined()).filter_map(|(q, word)| {
             let word = word.load(Ordering::Acquire);
             (status::state(word) != status::FREE && !status::is_publisher(word)).then_some(q)
         })

@@ -81,17 +81,37 @@ impl Topic {
     /// Recovers every participant that isn't alive; returns how many. Costs a system call each living one.
     pub(crate) fn recover_dead(&self) -> Result<usize> {
         let mut recovered = 0;
-        let files = &self.files;
-        for q in 0..files.peers.geometry.participants {
-            let word = files.peers.status()[q as usize].load(Ordering::Acquire);
-            if q == self.q || status::state(word) == status::FREE || !files.peers.lock.try_lock(q)? {
-                continue;
-            }
-            let result = files.recover(q);
-            files.peers.lock.unlock(q);
-            result?;
-            recovered += 1;
+        for q in 0..self.geometry().participants {
+            recovered += usize::from(self.recover_if_dead(q)?);
         }
         Ok(recovered)
+    }
+
+    /// Looks at the next participant after this one, and at all of them if that one is dead. When everybody does this now and then, the
+    /// dead are found at the cost of one system call each, however many there are.
+    pub(crate) fn recover_neighbour(&self) -> Result<()> {
+        let participants = self.geometry().participants;
+        let taken = |q: &u32| {
+            let word = self.files.peers.status()[*q as usize].load(Ordering::Acquire);
+            status::state(word) != status::FREE
+        };
+        let next = (1..participants).map(|step| (self.q + step) % participants).find(taken);
+        if let Some(next) = next {
+            if self.recover_if_dead(next)? {
+                self.recover_dead()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn recover_if_dead(&self, q: u32) -> Result<bool> {
+        let peers = &self.files.peers;
+        let word = peers.status()[q as usize].load(Ordering::Acquire);
+        if q == self.q || status::state(word) == status::FREE || !peers.lock.try_lock(q)? {
+            return Ok(false);
+        }
+        let result = self.files.recover(q);
+        peers.lock.unlock(q);
+        result.map(|()| true)
     }
 }

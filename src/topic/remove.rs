@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Leaving a topic, and taking it away when nobody is left. The protocol is in `mod.rs`.
 
+use super::layout::status;
 use super::{Peers, Place, Topic};
 use crate::error::Result;
 use crate::os::dir::Dir;
@@ -10,6 +11,17 @@ use crate::sync::Ordering;
 pub(super) const REMOVED: u64 = 1 << 63;
 
 impl Peers {
+    /// Whether somebody who takes part is alive: in a REMOVED topic nobody is, as joiners find REMOVED before they are LIVE.
+    pub(super) fn someone_is_live(&self) -> Result<bool> {
+        for (q, word) in (0..).zip(self.status()) {
+            let live = status::state(word.load(Ordering::Acquire)) == status::LIVE;
+            if live && self.lock.others_alive(q, 1)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     pub(super) fn is_removed(&self) -> bool {
         self.life().load(Ordering::SeqCst) & REMOVED != 0
     }
@@ -29,16 +41,38 @@ impl Peers {
     }
 }
 
-/// Deletes the files of a REMOVED topic through its own directory, `peers` last, then the empty directory.
-/// Any number of processes may do this at once, or stop halfway.
+/// Deletes the files of a REMOVED topic through its own directory, then the empty directory. Any number of processes
+/// may do this at once, or stop halfway.
+///
+/// `peers`, which says REMOVED, goes last: as long as anything else is there, also because the directory couldn't be
+/// listed, the next to come must find out what this is.
 pub(super) fn delete(place: &Place, dir: &Dir) {
+    delete_all_but_peers(dir);
+    if dir.names().is_ok_and(|names| names.iter().all(|name| name == c"peers")) {
+        dir.remove_file("peers");
+    }
+    delete_empty(place);
+}
+
+/// Deletes what a topic's directory has without `peers`, which isn't a topic's any more, and then the directory.
+pub(super) fn delete_remains(place: &Place, dir: &Dir) {
+    delete_all_but_peers(dir);
+    delete_empty(place);
+}
+
+/// Only what the library makes: a user's own files aren't ours to take.
+fn delete_all_but_peers(dir: &Dir) {
     for name in dir.names().unwrap_or_default() {
-        if name != c"peers" {
-            dir.remove_file(&name.to_string_lossy());
+        let name = name.to_string_lossy();
+        if name == "ring" || name.starts_with("seg.") {
+            dir.remove_file(&name);
         }
     }
-    dir.remove_file("peers");
-    if let Ok(root) = place.root.open() {
+}
+
+fn delete_empty(place: &Place) {
+    // Not made anew if it was taken away.
+    if let Ok(root) = place.root.open_existing() {
         root.remove_dir(&place.name);
     }
     place.root.remove_if_empty();

@@ -48,6 +48,12 @@ impl RootPath {
         Err(self.os("open", Errno::NOENT))
     }
 
+    /// Opens the root only if it is there.
+    pub(crate) fn open_existing(&self) -> Result<Dir> {
+        let dir = Dir::open_path(&self.path).map_err(|errno| self.os("open", errno))?;
+        self.trusted(dir)
+    }
+
     fn make(&self) -> Result<()> {
         match rustix::fs::mkdir(&self.path, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
