@@ -64,7 +64,7 @@ impl Waiter {
                 return true;
             }
             self.vain_sleeps += 1;
-            if self.vain_sleeps % SLEEPS_PER_LOOK == 0 {
+            if self.vain_sleeps.is_multiple_of(SLEEPS_PER_LOOK) {
                 // A failure here is the next looker's to report.
                 let _ = topic.recover_neighbour();
             }

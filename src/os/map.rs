@@ -73,7 +73,7 @@ impl Mapping {
             .checked_mul(8)
             .and_then(|bytes| bytes.checked_add(offset))
             .is_some_and(|end| end <= self.len());
-        if !fits || offset % 8 != 0 {
+        if !fits || !offset.is_multiple_of(8) {
             debug_assert!(false, "{count} words at {offset} of {} bytes", self.len());
             return &[];
         }

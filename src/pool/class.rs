@@ -36,7 +36,7 @@ mod tests {
     fn a_class_is_at_most_a_quarter_too_large() {
         for len in (0..70_000).chain([1 << 20, (1 << 20) + 1, 3 << 29, 1 << 40]) {
             let size = payload_size(len).unwrap();
-            assert!(size >= len as u64 && size % 64 == 0);
+            assert!(size >= len as u64 && size.is_multiple_of(64));
             assert!(size <= (len as u64 + len as u64 / 4).max(len as u64 + 64), "{len} -> {size}");
         }
     }

@@ -109,7 +109,11 @@ pub(crate) const JOINED_OFFSET: usize = LIFE_OFFSET + 8;
 pub(crate) const WAITERS_OFFSET: usize = LIFE_OFFSET + LINE;
 pub(crate) const WAKES_OFFSET: usize = WAITERS_OFFSET + WAITER_WORDS * 8;
 pub(crate) const STATUS_OFFSET: usize = WAKES_OFFSET + LINE;
-const _: () = assert!(SLOTS_OFFSET % LINE == 0 && WAITERS_OFFSET % LINE == 0 && WAKES_OFFSET % LINE == 0);
+const _: () = assert!(
+    SLOTS_OFFSET.is_multiple_of(LINE)
+        && WAITERS_OFFSET.is_multiple_of(LINE)
+        && WAKES_OFFSET.is_multiple_of(LINE)
+);
 
 /// Words of an entry before its holds.
 const ENTRY_HEAD: usize = 2;
@@ -311,7 +315,7 @@ mod tests {
             let g = Geometry::new(capacity, participants, holds).unwrap();
             let end = g.holds_offset(participants - 1) + holds as usize * 8;
             assert!(end as u64 <= g.peers_size());
-            assert!(g.cursor_offset(0) % LINE == 0);
+            assert!(g.cursor_offset(0).is_multiple_of(LINE));
         }
     }
 
