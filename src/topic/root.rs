@@ -28,6 +28,9 @@ impl RootPath {
         let path = named.unwrap_or_else(|| {
             PathBuf::from(format!("/dev/shm/shm-{}", rustix::process::geteuid().as_raw()))
         });
+        // Absolute, since it is looked up again on leaving, when the working directory may be another. Without a slash or a dot
+        // at its end, since the kernel follows a symbolic link that has one behind it.
+        let path = std::path::absolute(&path).map_or(path, |path| path.components().collect());
         RootPath { path, is_default }
     }
 
