@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ impl Dir {
         rustix::fs::mkdirat(&self.fd, name, DIR_MODE)
     }
 
-    /// Opens the file `name`.
+    /// Opens the regular file `name`; ENXIO when it is something else.
     pub(crate) fn open_file(&self, name: &str, access: Access) -> std::result::Result<File, Errno> {
         let access = match access {
             Access::ReadOnly => OFlags::RDONLY,
@@ -58,7 +58,22 @@ impl Dir {
         };
         // NONBLOCK: a planted fifo must not make the open wait.
         let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        Ok(rustix::fs::openat(&self.fd, name, flags, Mode::empty())?.into())
+        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty())?;
+        match FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) {
+            FileType::RegularFile => Ok(fd.into()),
+            _ => Err(Errno::NXIO),
+        }
+    }
+
+    /// Why the file `name` of a topic couldn't be opened.
+    pub(crate) fn refusal(&self, name: &str, errno: Errno) -> Error {
+        match errno {
+            Errno::LOOP => {
+                Error::NotTrusted { path: self.join(name), reason: "it is a symbolic link".to_owned() }
+            }
+            Errno::NXIO | Errno::ISDIR => Error::corrupt(self.join(name), "it is not a regular file"),
+            errno => Error::os("open", self.join(name), errno),
+        }
     }
 
     /// Makes the file `name` with `len` bytes of zeroes that are really there: a full file system is an error here,

@@ -81,7 +81,7 @@ impl Segment {
         let path = topic.dir().join(&name);
         let file = topic.dir().open_file(&name, access).map_err(|errno| match errno {
             Errno::NOENT => NotMapped::Gone,
-            errno => NotMapped::Failed(Error::os("open", path.clone(), errno)),
+            errno => NotMapped::Failed(topic.dir().refusal(&name, errno)),
         })?;
         Self::check_and_map(topic, &file, segment, generation, access, &path).map_err(NotMapped::Failed)
     }

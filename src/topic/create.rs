@@ -81,13 +81,11 @@ fn build(
     write(&ring, "ring", bytemuck::bytes_of(&geometry.ring_header(instance)))?;
 
     let lock = LockFile::open(|| {
-        dir.open_file("peers", Access::ReadWrite).map_err(|errno| Error::os("open", dir.join("peers"), errno))
+        dir.open_file("peers", Access::ReadWrite).map_err(|errno| dir.refusal("peers", errno))
     })?;
     let map = Mapping::new(lock.file(), geometry.peers_size(), Access::ReadWrite, "peers")?;
     let peers = Peers { lock, map, geometry, instance, joined: AtomicU64::new(0) };
-    let ring = dir
-        .open_file("ring", role.ring_access())
-        .map_err(|errno| Error::os("open", dir.join("ring"), errno))?;
+    let ring = dir.open_file("ring", role.ring_access()).map_err(|errno| dir.refusal("ring", errno))?;
     let ring = Mapping::new(&ring, geometry.ring_size(), role.ring_access(), "ring")?;
     claim(Files { place: place.clone(), dir, peers, ring, role })?
         .ok_or_else(|| Error::corrupt(root.join(temporary), "it was removed while it was made"))
@@ -134,7 +132,7 @@ fn sweep(root: &Dir) {
 fn maker_lives(root: &Dir, name: &str) -> bool {
     let Ok(dir) = root.open_dir(name) else { return false };
     let Ok(lock) = LockFile::open(|| {
-        dir.open_file("peers", Access::ReadWrite).map_err(|errno| Error::os("open", dir.join("peers"), errno))
+        dir.open_file("peers", Access::ReadWrite).map_err(|errno| dir.refusal("peers", errno))
     }) else {
         return false;
     };

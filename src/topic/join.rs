@@ -55,7 +55,7 @@ fn open_peers(dir: &Dir) -> Result<Option<Peers>> {
     let opened = LockFile::open(|| {
         dir.open_file("peers", Access::ReadWrite).map_err(|errno| {
             missing = errno == Errno::NOENT;
-            Error::os("open", dir.join("peers"), errno)
+            dir.refusal("peers", errno)
         })
     });
     let lock = match opened {
@@ -70,8 +70,7 @@ fn open_peers(dir: &Dir) -> Result<Option<Peers>> {
 
 fn open_ring(dir: &Dir, peers: &Peers, role: Role) -> Result<Mapping> {
     let path = dir.join("ring");
-    let file =
-        dir.open_file("ring", role.ring_access()).map_err(|errno| Error::os("open", path.clone(), errno))?;
+    let file = dir.open_file("ring", role.ring_access()).map_err(|errno| dir.refusal("ring", errno))?;
     let (geometry, instance) = read_header(&file, RING_MAGIC, &path)?;
     if geometry != peers.geometry || instance != peers.instance {
         return Err(Error::corrupt(path, "it belongs to another `peers` than the one beside it"));

@@ -7,7 +7,7 @@
 
 use super::layout::{segment_name, status, SegmentState, SegmentWord};
 use super::{segments_of, Files, Role, Topic};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::os::dir::Access;
 use crate::os::map::Mapping;
 use crate::sync::{AtomicU64, Ordering};
@@ -44,10 +44,8 @@ impl Files {
         }
         // A subscriber's ring is read-only, so that none of its bugs can harm it: write access for this only.
         let path = self.dir.join("ring");
-        let file = self
-            .dir
-            .open_file("ring", Access::ReadWrite)
-            .map_err(|errno| Error::os("open", path.clone(), errno))?;
+        let file =
+            self.dir.open_file("ring", Access::ReadWrite).map_err(|errno| self.dir.refusal("ring", errno))?;
         let geometry = &self.peers.geometry;
         let map = Mapping::new(&file, geometry.ring_size(), Access::ReadWrite, &path)?;
         self.orphan_in(segments_of(&map, geometry), q);
