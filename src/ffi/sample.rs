@@ -56,8 +56,8 @@ impl Samples {
         // SAFETY: what it borrows from outlives it, says the caller.
         let sample = unsafe { std::mem::transmute::<Sample<'_>, Sample<'static>>(sample) };
         let place = &self.places[sample.hold() as usize];
-        // SAFETY: the hold is this sample's alone, so nobody else uses its place.
-        unsafe { *place.held.get() = Some(sample) };
+        // SAFETY: the hold is this sample's alone, so nobody else uses its place, which is empty.
+        unsafe { place.held.get().write(Some(sample)) };
         ptr::from_ref(place).cast_mut()
     }
 

@@ -2,6 +2,7 @@
 //! Subscribers.
 
 use super::arguments::{name, output, required};
+use super::error::Failure;
 use super::guard::{guard, guard_value};
 use super::options::{ShmSubscriberOptions, ShmTopicInfo};
 use super::sample::{Samples, ShmSample};
@@ -34,14 +35,20 @@ impl ShmSubscriber {
     #[inline]
     unsafe fn hand_out(
         &self,
-        received: Option<Sample<'_>>,
+        received: crate::Result<Option<Sample<'_>>>,
         place: NonNull<*mut ShmSample>,
         nothing: i32,
-    ) -> i32 {
-        let Some(sample) = received else { return nothing };
-        // SAFETY: `sample` borrows from `core` in this box, which lives until its last sample is released; the caller's.
-        unsafe { place.write(self.samples.place(sample)) };
-        SHM_OK
+    ) -> Result<i32, Failure> {
+        match received {
+            Ok(Some(sample)) => {
+                // SAFETY: `sample` borrows from `core` in this box, which lives until its last sample is released; the
+                // caller's.
+                unsafe { place.write(self.samples.place(sample)) };
+                Ok(SHM_OK)
+            }
+            Ok(None) => Ok(nothing),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -102,9 +109,9 @@ pub unsafe extern "C" fn shm_subscriber_try_receive(
         let place = output(sample, "sample")?;
         // SAFETY: C1, C3.
         let subscriber = unsafe { required(subscriber, "subscriber")? };
-        let received = subscriber.core.try_receive()?;
+        let received = subscriber.core.try_receive();
         // SAFETY: C1, C2, C3.
-        Ok(unsafe { subscriber.hand_out(received, place, SHM_WOULD_BLOCK) })
+        unsafe { subscriber.hand_out(received, place, SHM_WOULD_BLOCK) }
     })
 }
 
@@ -124,9 +131,9 @@ pub unsafe extern "C" fn shm_subscriber_receive(
         let place = output(sample, "sample")?;
         // SAFETY: C1, C3.
         let subscriber = unsafe { required(subscriber, "subscriber")? };
-        let received = subscriber.core.receive()?;
+        let received = subscriber.core.receive().map(Some);
         // SAFETY: C1, C2, C3.
-        Ok(unsafe { subscriber.hand_out(Some(received), place, SHM_OK) })
+        unsafe { subscriber.hand_out(received, place, SHM_OK) }
     })
 }
 
@@ -147,9 +154,9 @@ pub unsafe extern "C" fn shm_subscriber_receive_timeout(
         let place = output(sample, "sample")?;
         // SAFETY: C1, C3.
         let subscriber = unsafe { required(subscriber, "subscriber")? };
-        let received = subscriber.core.receive_timeout(Duration::from_nanos(timeout_ns))?;
+        let received = subscriber.core.receive_timeout(Duration::from_nanos(timeout_ns));
         // SAFETY: C1, C2, C3.
-        Ok(unsafe { subscriber.hand_out(received, place, SHM_TIMED_OUT) })
+        unsafe { subscriber.hand_out(received, place, SHM_TIMED_OUT) }
     })
 }
 
