@@ -346,6 +346,7 @@ impl Pool {
             let creating = SegmentWord::new(SegmentState::Creating, me, generation);
             // AcqRel: entries are taken by one publisher only, before the file exists (I4).
             if seen.state() != SegmentState::Empty
+                || self.has(segment)
                 || word.compare_exchange(seen.0, creating.0, Ordering::AcqRel, Ordering::Relaxed).is_err()
             {
                 continue;
@@ -366,6 +367,11 @@ impl Pool {
             };
         }
         Err(Error::NoSegment { limit: SEGMENTS - 1 })
+    }
+
+    /// Whether `segment` is mapped here: then it is ours, and its chunks are about, even if the damaged table says otherwise.
+    fn has(&self, segment: u32) -> bool {
+        matches!(self.segments.get(segment as usize), Some(Some(_)))
     }
 
     /// Takes a mapped segment in, with those of its chunks that are free.

@@ -41,7 +41,7 @@ impl Pool {
     /// Takes over one orphan with chunks of exactly `payload` bytes, if there is one that the budget allows.
     pub(super) fn adopt_orphan(&mut self, topic: &Topic, payload: u64) -> Result<bool> {
         for (segment, word, seen) in orphans(topic) {
-            if !take(topic, word, seen, SegmentState::Ready) {
+            if self.has(segment) || !take(topic, word, seen, SegmentState::Ready) {
                 continue;
             }
             let give_back = |_| word.store(seen.0, Ordering::Release);
@@ -87,8 +87,11 @@ impl Pool {
 
     /// Destroys every orphan to which neither the ring nor a hold refers.
     pub(super) fn destroy_orphans(&mut self, topic: &Topic) {
-        let dying: Vec<_> =
-            orphans(topic).filter(|&(_, word, seen)| take(topic, word, seen, SegmentState::Dying)).collect();
+        let dying: Vec<_> = orphans(topic)
+            .filter(|&(segment, word, seen)| {
+                !self.has(segment) && take(topic, word, seen, SegmentState::Dying)
+            })
+            .collect();
         if dying.is_empty() {
             return;
         }
