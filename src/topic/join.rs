@@ -91,26 +91,50 @@ pub(super) fn read_header(file: &File, magic: u64, name: &str) -> Result<(Geomet
     Ok((Geometry::read(&header, magic, name)?, header.instance))
 }
 
-/// Takes an entry, recovering the dead on the way. `None` when the topic was removed meanwhile.
+/// How often to look for an entry while others are at work on those of the dead: such work takes microseconds, unless its
+/// process was stopped in it.
+const LOOKS: u32 = 200;
+
+/// Takes an entry, whose lock is this description's then. `None`: all are taken by the living.
+///
+/// A free one first. Others may be recovering the dead's at this moment, and have their locks: then there soon will be one.
+fn take_entry(files: &Files) -> Result<Option<u32>> {
+    let Files { peers, .. } = files;
+    let state = |q: u32| status::state(peers.status()[q as usize].load(Ordering::Acquire));
+    let all = 0..peers.geometry.participants;
+    let mut failed = None;
+    for look in 0..LOOKS {
+        let free_first = all.clone().filter(|&q| state(q) == status::FREE);
+        for q in free_first.chain(all.clone().filter(|&q| state(q) != status::FREE)) {
+            if !peers.lock.try_lock(q)? {
+                continue;
+            }
+            // The lock is ours: whatever the status says now, nobody else is there (I5).
+            match files.recover(q) {
+                Ok(()) => return Ok(Some(q)),
+                Err(error) => failed = Some(error),
+            }
+            peers.lock.unlock(q);
+        }
+        let in_work = |q| matches!(state(q), status::FREE | status::RECOVERING);
+        // Once more in any case: the first thing that somebody at work does is to say so, but the lock comes before.
+        if failed.is_some() || look > 0 && !all.clone().any(in_work) {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    failed.map_or(Ok(None), Err)
+}
+
+/// Becomes a participant, and then looks for the dead. `None` when the topic was removed meanwhile.
 pub(super) fn claim(files: Files) -> Result<Option<Topic>> {
     let token = Token::current()?;
-    let mut found = None;
-    for q in 0..files.peers.geometry.participants {
-        let free = status::state(files.peers.status()[q as usize].load(Ordering::Acquire)) == status::FREE;
-        // One entry is enough for us, but all of the dead are looked for.
-        if (free && found.is_some()) || !files.peers.lock.try_lock(q)? {
-            continue;
-        }
-        // The lock is ours: whatever the status says now, nobody else is there (I5).
-        let recovered = files.recover(q);
-        if found.is_none() && recovered.is_ok() {
-            found = Some(q);
-        } else {
-            files.peers.lock.unlock(q);
-        }
-    }
-    let Some(q) = found else {
-        return Err(Error::NoParticipant { limit: files.peers.geometry.participants });
+    let q = match take_entry(&files) {
+        Ok(Some(q)) => q,
+        // What is deleted under our eyes can't be recovered, and needn't be.
+        _ if files.peers.is_removed() => return Ok(None),
+        Ok(None) => return Err(Error::NoParticipant { limit: files.peers.geometry.participants }),
+        Err(error) => return Err(error),
     };
     let topic = Topic { hot: Hot::new(&files, q), files, q, token };
     let peers = &topic.files.peers;
@@ -126,6 +150,8 @@ pub(super) fn claim(files: Files) -> Result<Option<Topic>> {
         return Ok(None);
     }
     word.store(status::with_state(joining, status::LIVE), Ordering::Release);
+    // A failure here is the next looker's to report.
+    let _ = topic.recover_dead();
     Ok(Some(topic))
 }
 

@@ -212,6 +212,8 @@ pub(crate) mod status {
     pub(crate) const FREE: u64 = 0;
     pub(crate) const JOINING: u64 = 1;
     pub(crate) const LIVE: u64 = 2;
+    /// Somebody undoes what its dead or leaving owner left; holds still count.
+    pub(crate) const RECOVERING: u64 = 3;
     const STATE: u64 = 0xff;
     const PUBLISHER: u64 = 1 << 8;
     const EPOCH: u32 = 32;

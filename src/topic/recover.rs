@@ -20,6 +20,8 @@ impl Files {
         if seen == status::with_state(seen, status::FREE) {
             return Ok(());
         }
+        // Relaxed: a hint for those who look for an entry. It isn't LIVE while another than its owner has the lock.
+        word.store(status::with_state(seen, status::RECOVERING), Ordering::Relaxed);
         for hold in self.peers.holds(q) {
             // Release (H2): on leaving, our own reads of the chunks come before.
             hold.store(0, Ordering::Release);

@@ -14,8 +14,9 @@ impl Peers {
     /// Whether somebody who takes part is alive: in a REMOVED topic nobody is, as joiners find REMOVED before they are LIVE.
     pub(super) fn someone_is_live(&self) -> Result<bool> {
         for (q, word) in (0..).zip(self.status()) {
-            let live = status::state(word.load(Ordering::Acquire)) == status::LIVE;
-            if live && self.lock.others_alive(q, 1)? {
+            // Only those that are LIVE, twice: who locks a dead one's entry to recover it says so after that.
+            let live = || status::state(word.load(Ordering::Acquire)) == status::LIVE;
+            if live() && self.lock.others_alive(q, 1)? && live() {
                 return Ok(true);
             }
         }
