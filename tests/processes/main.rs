@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What must hold between processes, tested with real ones, through the public door.
+//!
+//! Each test starts children in roles (`support/child.rs`), has a root of its own, which must be empty when all have
+//! left, and ends within bounds. What the children find wrong they say by failing.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod churn;
+mod death;
+mod flow;
+mod forked;
+mod full;
+mod many;
+mod pairs;
+mod races;
+mod steps;
+mod trust;
+mod waking;
+
+/// What a child can be.
+const ROLES: &[support::child::Role] = &[
+    ("churn::churner", churn::churner),
+    ("death::holds_samples", death::holds_samples),
+    ("death::publishes_and_holds", death::publishes_and_holds),
+    ("death::publishes_on", death::publishes_on),
+    ("death::receives_on", death::receives_on),
+    ("flow::publisher", flow::publisher),
+    ("flow::subscriber", flow::subscriber),
+    ("forked::forks", forked::forks),
+    ("forked::forks_and_both_talk", forked::forks_and_both_talk),
+    ("forked::forks_and_is_killed", forked::forks_and_is_killed),
+    ("forked::forks_and_touches", forked::forks_and_touches),
+    ("full::more_than_there_is", full::more_than_there_is),
+    ("full::too_few_descriptors", full::too_few_descriptors),
+    ("full::too_little_room", full::too_little_room),
+    ("many::crowd", many::crowd),
+    ("races::comer", races::comer),
+    ("races::dying", races::dying),
+    ("races::meeting", races::meeting),
+    ("races::succession", races::succession),
+    ("steps::victim", steps::victim),
+    ("trust::wanderer", trust::wanderer),
+    ("waking::pinger", waking::pinger),
+    ("waking::ponger", waking::ponger),
+    ("waking::sleeper", waking::sleeper),
+];
+
+#[test]
+#[ignore = "a child's part: the other tests start it"]
+fn child() {
+    support::child::run(ROLES);
+}
