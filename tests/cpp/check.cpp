@@ -26,6 +26,7 @@ bool passes(const std::string& name, void (*run)()) {
     try {
         const temporary_root root;
         run();
+        std::fprintf(stderr, "%s passed\n", name.c_str());
         return true;
     } catch (const std::exception& e) {
         std::fprintf(stderr, "%s FAILED: %s\n", name.c_str(), e.what());

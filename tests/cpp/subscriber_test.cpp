@@ -4,10 +4,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <future>
 #include <limits>
 #include <memory>
 #include <string>
-#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -53,9 +53,8 @@ TEST(waiting_ends_with_a_message_or_in_time) {
     CHECK(std::chrono::steady_clock::now() - start >= 30ms);
     CHECK(subscriber.receive_for(0s).status() == shm::status::timed_out);
     CHECK(subscriber.receive_for(-1h).status() == shm::status::timed_out);
-    std::thread later([&] { publish(publisher, "now"); });
+    const auto later = std::async(std::launch::async, [&] { publish(publisher, "now"); });
     CHECK_EQUAL(text_of(subscriber.receive().value()), "now");
-    later.join();
 }
 
 TEST(the_longest_times_are_long) {
@@ -67,9 +66,8 @@ TEST(the_longest_times_are_long) {
     CHECK_EQUAL(shm::detail::nanoseconds(std::chrono::duration<double>(1e300)), longest);
     shm::publisher publisher("long");
     shm::subscriber subscriber("long");
-    std::thread later([&] { publish(publisher, "now"); });
+    const auto later = std::async(std::launch::async, [&] { publish(publisher, "now"); });
     CHECK_EQUAL(text_of(subscriber.receive_for(std::chrono::hours::max()).value()), "now");
-    later.join();
 }
 
 TEST(samples_are_kept_past_their_subscriber) {
@@ -82,8 +80,12 @@ TEST(samples_are_kept_past_their_subscriber) {
     subscriber.reset();
     for (int i = 0; i < 500; ++i) publish(publisher, "another");
     CHECK_EQUAL(text_of(kept[0]), "first");
-    std::thread elsewhere([sample = std::move(kept[0])] { CHECK_EQUAL(text_of(sample), "first"); });
-    elsewhere.join();
+    auto elsewhere = std::async(std::launch::async, [sample = std::move(kept[0])]() mutable {
+        std::string text = text_of(sample);
+        sample.release();
+        return text;
+    });
+    CHECK_EQUAL(elsewhere.get(), "first");
     CHECK(!kept[0]);
     CHECK(kept[0].data() == nullptr);
 }

@@ -271,8 +271,8 @@ public:
         while (!stop_.exchange(false, std::memory_order_acquire)) spin_once(stop_latency);
     }
 
-    /// Ends the `spin` that is under way, or else the next one, at latest 20 ms later and never
-    /// within the callback. From any thread, also from the callback.
+    /// Ends the `spin` that is under way: once the callback has returned, and at latest 20 ms later.
+    /// When there is none, the next one ends at once. From any thread, also from the callback.
     void stop() noexcept { stop_.store(true, std::memory_order_release); }
 
     /// The messages that the callback was too slow for, exactly, since the join.
