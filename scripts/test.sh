@@ -70,7 +70,9 @@ address_sanitizer() {
 nothing_left() {
   local new
   new=$(shared_memory | comm -13 "$scratch/before" -)
-  [ -z "$new" ] || { printf 'left in /dev/shm:\n%s\n' "$new"; return 1; }
+  [ -z "$new" ] && return
+  printf 'left in /dev/shm by the tests, or by something else that ran meanwhile:\n%s\n' "$new"
+  return 1
 }
 
 step "dependencies" scripts/deps.sh test
