@@ -3,11 +3,11 @@
 # The habits, one word each. Longer ones live in scripts/.
 
 PREFIX ?= /usr/local
-BUILD ?= target/cmake
+BUILD ?= target/cmake-install
 ARGS ?=
 FILE ?=
 
-.PHONY: demo test bench bench-quick deps header install clean
+.PHONY: demo test bench bench-quick deps header build install clean
 
 demo: ## what shm does, in half a minute; FILE=… sends that file
 	@scripts/deps.sh demo
@@ -30,10 +30,12 @@ deps: ## installs what building and testing needs and this machine lacks
 header: ## writes include/shm/shm.h anew from src/ffi/
 	SHM_UPDATE_HEADER=1 cargo test --test header
 
-install: ## into PREFIX
+build: ## what is installed
 	cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release -DSHM_CARGO_TARGET_DIR="$(CURDIR)/target" \
 	  -DSHM_BUILD_EXAMPLES=OFF -DSHM_BUILD_TESTS=OFF
 	cmake --build $(BUILD)
+
+install: build ## into PREFIX, which you may write to
 	cmake --install $(BUILD) --prefix "$(PREFIX)"
 
 clean: ## removes everything that was built

@@ -14,8 +14,10 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 const PIECE: usize = 1 << 20;
-/// Pieces under way: half of what the topic keeps.
-const WINDOW: u64 = 32;
+/// Pieces under way at most: half of what the topic keeps.
+const WINDOW: u64 = 16;
+/// What the topic of acknowledgements keeps.
+const ACKS: u64 = 64;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let given: Vec<String> = std::env::args().skip(1).collect();
@@ -24,7 +26,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let options = PublisherOptions { capacity: 2 * WINDOW as u32, ..Default::default() };
     let publisher = Publisher::with_options(topic, &options)?;
-    let mut progress = AllProgress::new(topic, subscribers.parse()?)?;
+    let subscribers: u64 = subscribers.parse()?;
+    // All words that can be under way, and each subscriber's first, must fit: after a last one that was lost nobody says more.
+    let window = WINDOW.min((ACKS / subscribers.max(1)).saturating_sub(1));
+    if window == 0 {
+        return Err("too many subscribers".into());
+    }
+    let mut progress = AllProgress::new(topic, subscribers)?;
     progress.wait_for(0)?;
 
     let mut source = File::open(path)?;
@@ -33,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let count = len.div_ceil(body).max(1);
     let start = Instant::now();
     for index in 0..count {
-        progress.wait_for((index + 1).saturating_sub(WINDOW))?;
+        progress.wait_for((index + 1).saturating_sub(window))?;
         let bytes = (len - index * body).min(body) as usize;
         let mut loan = publisher.loan(HEAD + bytes)?;
         loan[..HEAD].copy_from_slice(bytemuck::bytes_of(&Piece { index, count }));
@@ -52,20 +60,20 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// How far each subscriber is.
 struct AllProgress {
     acks: Subscriber,
-    subscribers: usize,
+    subscribers: u64,
     next: HashMap<u64, u64>,
 }
 
 impl AllProgress {
-    fn new(topic: &str, subscribers: usize) -> shm::Result<Self> {
+    fn new(topic: &str, subscribers: u64) -> shm::Result<Self> {
         let options = SubscriberOptions { history: u32::MAX, ..Default::default() };
         let acks = Subscriber::with_options(&format!("{topic}.ack"), &options)?;
         Ok(AllProgress { acks, subscribers, next: HashMap::new() })
     }
 
-    /// Waits until every subscriber has the pieces before `next`. A lost word does no harm: the next one says more.
+    /// Waits until every subscriber has the pieces before `next`.
     fn wait_for(&mut self, next: u64) -> Result<(), Box<dyn Error>> {
-        while self.next.len() < self.subscribers || self.next.values().any(|&has| has < next) {
+        while (self.next.len() as u64) < self.subscribers || self.next.values().any(|&has| has < next) {
             let sample = self.acks.receive_timeout(Duration::from_secs(10))?;
             let sample = sample.ok_or("a subscriber is silent for 10 s")?;
             let Progress { subscriber, next } = *sample.plain()?;

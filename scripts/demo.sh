@@ -6,9 +6,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-build=target/cmake
-cargo build --release --lib --examples
-cmake -S . -B "$build" -DCMAKE_BUILD_TYPE=Release -DSHM_CARGO_TARGET_DIR="$PWD/target" -DSHM_WITH_CXX=ON >/dev/null
+# Wherever the user's cargo builds otherwise: both builds share it.
+export CARGO_TARGET_DIR="$PWD/target"
+build=${SHM_BUILD_DIR:-target/cmake-demo}
+cargo build --release --lib --example file_publisher --example file_subscriber --example message_echo --example latency
+cmake -S . -B "$build" -DCMAKE_BUILD_TYPE=Release -DSHM_CARGO_TARGET_DIR="$PWD/target" -DSHM_WITH_CXX=ON \
+  -DSHM_BUILD_EXAMPLES=ON >/dev/null
 cmake --build "$build" --parallel "$(nproc)" --target shm_demo >/dev/null
 
 rust=target/release/examples c=$build/examples-c cpp=$build/examples-cpp
@@ -20,6 +23,7 @@ export SHM_ROOT
 finish() {
   # Only what this script started.
   jobs -p | xargs -r kill 2>/dev/null || true
+  wait
   rm -rf "$scratch" "$SHM_ROOT"
 }
 trap finish EXIT

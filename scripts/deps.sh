@@ -38,6 +38,12 @@ if [ -n "$missing" ]; then
   if have apt-get && { [ -z "$as_root" ] || sudo -n true 2>/dev/null; }; then
     echo "deps: installing$missing"
     $as_root apt-get update -qq
+    # Before Debian 12 and Ubuntu 23.04 one package has msgpack for C and for C++.
+    case "$install" in
+      *libmsgpack-cxx-dev*)
+        apt-cache show libmsgpack-cxx-dev >/dev/null 2>&1 ||
+          install=$(echo "$install" | sed 's/libmsgpack-cxx-dev/libmsgpack-dev/') ;;
+    esac
     # shellcheck disable=SC2086 # the list of packages is meant to be split
     $as_root env DEBIAN_FRONTEND=noninteractive $install -qq >/dev/null
   else

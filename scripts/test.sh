@@ -7,14 +7,18 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 passed=0 skipped=0 current=
-build=target/cmake
+# Wherever the user's cargo builds otherwise: all steps share it.
+export CARGO_TARGET_DIR="$PWD/target"
+build=target/cmake-test
 scratch=$(mktemp -d /dev/shm/shm-test-XXXXXX)
 # Whatever a test or an example makes without a root of its own goes here, and not among the user's topics.
 export SHM_ROOT="$scratch/root"
 mkdir -m 700 "$SHM_ROOT"
 
+# What tests, examples and benchmarks name theirs; other runs' scratch folders and other programs' files are not ours.
 shared_memory() {
-  { find /dev/shm -mindepth 1 -maxdepth 1; find "$SHM_ROOT" -mindepth 1; } | sort
+  { find /dev/shm -mindepth 1 -maxdepth 1 \( -name 'shm-*' -o -name '.tmp*' -o -name 'iox2*' \) ! -name 'shm-test-??????'
+    find "$SHM_ROOT" -mindepth 1; } | sort
 }
 shared_memory >"$scratch/before"
 
@@ -46,7 +50,7 @@ skip() { # title, reason
 build_c_and_cxx() {
   local warnings="-Wall -Wextra -Wpedantic -Werror"
   cmake -S . -B "$build" -DCMAKE_BUILD_TYPE=Release -DSHM_CARGO_TARGET_DIR="$PWD/target" -DSHM_WITH_CXX=ON \
-    -DCMAKE_C_FLAGS="$warnings" -DCMAKE_CXX_FLAGS="$warnings"
+    -DSHM_BUILD_EXAMPLES=ON -DSHM_BUILD_TESTS=ON -DCMAKE_C_FLAGS="$warnings" -DCMAKE_CXX_FLAGS="$warnings"
   cmake --build "$build" --parallel "$(nproc)"
 }
 
@@ -76,14 +80,23 @@ nothing_left() {
 }
 
 step "dependencies" scripts/deps.sh test
-step "rustfmt" cargo fmt --all --check
-step "clippy" cargo clippy --workspace --all-targets -- -D warnings
+if cargo fmt --version >/dev/null 2>&1; then
+  step "rustfmt" cargo fmt --all --check
+else
+  skip "rustfmt" "not installed: rustup component add rustfmt"
+fi
+if cargo clippy --version >/dev/null 2>&1; then
+  step "clippy" cargo clippy --workspace --all-targets -- -D warnings
+else
+  skip "clippy" "not installed: rustup component add clippy"
+fi
 step "C and C++, built" build_c_and_cxx
 # The examples in C and C++ are run by a test in Rust, which takes them from here.
 export SHM_EXAMPLES_DIR="$PWD/$build"
 step "Rust tests" cargo nextest run --workspace --exclude shm-package-tests
 step "documentation's examples" cargo test --workspace --doc
 step "C and C++ tests" test_c_and_cxx
+step "demo" env -u SHM_ROOT SHM_BUILD_DIR="$build" scripts/demo.sh
 step "packaging" cargo nextest run -p shm-package-tests
 step "loom models" loom
 export RUSTUP_AUTO_INSTALL=0
