@@ -60,7 +60,7 @@ impl Group {
 
     fn round(&mut self, batches: usize) -> Result<()> {
         for topic in 0..self.counts.len() {
-            let samples: Vec<f64> = self.publishing.ask(&Order::Publish { topic, batches, count: 1000 })?;
+            let samples: Vec<f64> = self.publishing.ask(&Order::Publish { topic, batches, count: 250 })?;
             self.measured[topic].round(&samples[1..]); // the first one is for the caches
         }
         Ok(())
@@ -88,8 +88,8 @@ pub fn run(bench: &Bench) -> Result<Vec<Row>> {
     let mut ours = Group::start(bench, System::Shm, &[1, 8, 32, 128])?;
     let mut theirs = Group::start(bench, System::Iceoryx2, &[1, 8, 16])?;
     for _ in 0..bench.either(25, 9) {
-        ours.round(bench.either(20, 10))?;
-        theirs.round(bench.either(20, 10))?;
+        ours.round(bench.either(80, 40))?;
+        theirs.round(bench.either(80, 40))?;
     }
     ours.check()?;
     theirs.check()?;
