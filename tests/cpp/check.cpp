@@ -58,6 +58,11 @@ int main(int argc, char** argv) {
         return check::play(given[1], {given.begin() + 2, given.end()});
     }
     int failed = 0;
+    for (const auto& one : given) {
+        if (check::tests().count(one) != 0) continue;
+        std::fprintf(stderr, "%s FAILED: there is no such test\n", one.c_str());
+        ++failed;
+    }
     for (const auto& [name, run] : check::tests()) {
         bool wanted = given.empty();
         for (const auto& one : given) wanted = wanted || one == name;

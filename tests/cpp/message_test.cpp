@@ -4,11 +4,21 @@
 
 #include <sys/resource.h>
 
+#include <array>
 #include <chrono>
+#include <cstdint>
 #include <cstring>
 #include <limits>
+#include <map>
+#include <memory>
+#include <new>
+#include <optional>
 #include <random>
+#include <stdexcept>
 #include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "check.hpp"
@@ -81,6 +91,54 @@ Everything everything() {
     message.extension = msgpack::type::ext(5, "\x2a", 1);
     return message;
 }
+
+// A byte on the wire, a MiB in memory.
+class Roomy : public shm::BaseMsg {
+public:
+    std::array<char, 1 << 20> room{};
+    SHM_PACK()
+};
+class Hall : public shm::BaseMsg {
+public:
+    std::vector<Roomy> rooms;
+    SHM_PACK(rooms)
+};
+
+// Fails to be read as a field that wants too much does.
+template <typename Exception>
+struct Greedy {
+    void msgpack_unpack(const msgpack::object&) { throw Exception(); }
+    template <typename Packer>
+    void msgpack_pack(Packer& packer) const {
+        packer.pack_nil();
+    }
+};
+struct too_long : std::length_error {
+    too_long() : std::length_error("too long") {}
+};
+template <typename Exception>
+class Needy : public shm::BaseMsg {
+public:
+    Greedy<Exception> field;
+    SHM_PACK(field)
+};
+
+template <typename... Fields>
+constexpr bool all_borrow = (shm::detail::borrows<Fields>::value && ...);
+template <typename... Fields>
+constexpr bool some_borrow = (shm::detail::borrows<Fields>::value || ...);
+
+static_assert(all_borrow<std::string_view, const std::wstring_view, const char*, msgpack::object,
+                         msgpack::object_kv, msgpack::type::raw_ref, msgpack::type::v4raw_ref,
+                         msgpack::type::ext_ref>);
+static_assert(all_borrow<std::vector<std::string_view>, std::optional<msgpack::object>,
+                         std::map<std::string, std::string_view>, std::array<const char*, 2>,
+                         std::map<std::string_view, int>, std::string_view[2],
+                         std::tuple<int, std::vector<std::pair<int, msgpack::type::raw_ref>>>>);
+static_assert(!some_borrow<int, char[2], std::string, std::vector<std::uint8_t>, std::vector<Inner>,
+                           std::map<int, std::vector<Tree>>, std::unique_ptr<int>,
+                           std::shared_ptr<std::string>, std::optional<std::array<Inner, 2>>,
+                           msgpack::type::ext, Everything>);
 
 }  // namespace
 
@@ -265,11 +323,44 @@ ROLE(read_large_counts) {
     }
 }
 
+// Has what the message asks for refused, whatever the machine has.
+ROLE(read_large_elements) {
+    wire wire;
+    shm::pubsub::Subscriber<Hall> subscriber("wire", [](const std::shared_ptr<Hall>&) {});
+    const std::string bytes = "\x93\x00\x00\xdd\x00\x10\x00\x00"s + repeat("\x90", 1 << 20);
+    wire.publisher.publish(bytes.data(), bytes.size()).value();
+    const rlimit limit{256U << 20, 256U << 20};
+    CHECK_EQUAL(::setrlimit(RLIMIT_DATA, &limit), 0);
+    CHECK_STATUS(decode, wire.subscriber.try_receive().value().message<Hall>());
+    CHECK_STATUS(decode, subscriber.spin_once());
+}
+
 #ifndef __SANITIZE_ADDRESS__  // which takes more memory than that for itself
+TEST(elements_may_be_larger_than_memory) {
+    check::process(check::this_executable, check::in_role("read_large_elements", {})).finish();
+}
 TEST(memory_is_never_taken_on_a_counts_word) {
     check::process(check::this_executable, check::in_role("read_large_counts", {})).finish();
 }
 #endif
+
+TEST(a_message_that_memory_does_not_hold_is_no_message) {
+    wire wire;
+    const std::string bytes = "\x93\x00\x00\xc0"s;
+    try {
+        static_cast<void>(wire.read<Needy<std::bad_alloc>>(bytes));
+        CHECK(false);
+    } catch (const shm::error& e) {
+        CHECK(e.status() == shm::status::decode);
+        CHECK(std::string(e.what()).find("more memory than there is") != std::string::npos);
+    }
+    CHECK_STATUS(decode, wire.read<Needy<too_long>>(bytes));
+    std::error_code ec;
+    Needy<std::bad_alloc> read;
+    wire.publisher.publish(bytes.data(), bytes.size()).value();
+    wire.subscriber.try_receive().value().message(read, ec);
+    CHECK(ec == shm::status::decode);
+}
 
 TEST(damaged_messages_are_read_or_refused) {
     wire wire;

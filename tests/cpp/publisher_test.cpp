@@ -120,6 +120,20 @@ TEST(plain_data_is_written_and_read_in_place) {
     CHECK(first.as<char[33]>() == nullptr);
 }
 
+TEST(a_plain_loan_lets_go_of_what_it_published) {
+    shm::publisher publisher("plain");
+    auto loan = publisher.loan_as<Pose>().value();
+    CHECK(loan && loan.operator->() != nullptr);
+    auto moved = std::move(loan);
+    CHECK(!loan && loan.operator->() == nullptr);
+    CHECK(moved && moved.operator->() != nullptr);
+    loan = std::move(moved);
+    CHECK(!moved && moved.operator->() == nullptr);
+    loan.publish().value();
+    CHECK(!loan && loan.operator->() == nullptr);
+    CHECK(loan.publish().status() == shm::status::null_argument);
+}
+
 TEST(a_message_grows_its_loan) {
     shm::publisher publisher("growing");
     shm::subscriber subscriber("growing");
@@ -221,6 +235,7 @@ TEST(or_is_an_error_code) {
     std::error_code ec = shm::status::internal;
     shm::publisher made("topic", ec);
     CHECK(!ec && made);
+    CHECK(ec == shm::status::ok && ec == std::error_code());
     shm::publisher refused("a\0b"s, ec);
     CHECK(ec == shm::status::invalid_name);
     CHECK(!refused);
@@ -252,10 +267,12 @@ TEST(a_result_holds_a_value_or_says_why_not) {
     shm::result<int> some = 3;
     CHECK(some && some.has_value() && *some == 3 && some.value() == 3);
     CHECK(some.status() == shm::status::ok && !some.error());
+    CHECK(some.error() == shm::status::ok && some.error() == std::error_code());
     const shm::result<int> outcome = shm::status::timed_out;
     CHECK(!outcome && outcome.status() == shm::status::timed_out && !outcome.error());
     CHECK_STATUS(timed_out, outcome.value());
     CHECK(std::error_code(shm::status::timed_out) == std::errc::timed_out);
     const shm::result<int> failed = shm::status::no_space;
     CHECK(failed.error() == std::errc::no_space_on_device);
+    CHECK(failed.error() != shm::status::ok);
 }

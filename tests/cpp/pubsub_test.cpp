@@ -91,6 +91,8 @@ TEST(messages_are_published_in_every_way) {
     CHECK_EQUAL(received.size(), 7U);
     for (const auto& one : received) CHECK_EQUAL(one->name, "lvalue");
     CHECK(!publisher.last_error());
+    CHECK(publisher.last_error() == shm::status::ok);
+    CHECK(publisher.last_error() == std::error_code());
 }
 
 TEST(what_is_not_published_has_a_reason) {

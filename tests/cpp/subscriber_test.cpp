@@ -169,6 +169,7 @@ TEST(what_a_subscriber_cannot_be_made_of_is_thrown) {
     std::error_code ec;
     const shm::subscriber there("topic", ec);
     CHECK(!ec && there);
+    CHECK(ec == shm::status::ok && ec == std::error_code());
     options.capacity = 1024;
     shm::subscriber refused("topic", options, ec);
     CHECK(ec == shm::status::mismatch);

@@ -17,6 +17,9 @@
 /// Creating something throws `shm::error`, or fills a `std::error_code` in the overloads that take
 /// one. The hot path never throws: it returns a `shm::status`, or a `shm::result` that holds either
 /// a value or a status.
+///
+/// As a `std::error_code`, success is the default-constructed one wherever it comes from: it is
+/// false, and equals `std::error_code()` and `shm::status::ok`.
 
 namespace shm {
 
@@ -92,15 +95,17 @@ inline std::string describe(status s) {
 
 }  // namespace detail
 
-/// The category of the library's `std::error_code`s: `value()` is the C ABI's status and
+/// The category of the library's `std::error_code`s other than success: `value()` is the C ABI's status and
 /// `message()` what `shm_status_string` says of it.
 [[nodiscard]] inline const std::error_category& category() noexcept {
     static const detail::category instance;
     return instance;
 }
 
-/// Makes `shm::status` usable where a `std::error_code` is expected.
+/// Makes `shm::status` usable where a `std::error_code` is expected. `status::ok` is the
+/// default-constructed one: another, although false as well, would not compare equal to it.
 [[nodiscard]] inline std::error_code make_error_code(status s) noexcept {
+    if (s == status::ok) return {};
     return {detail::to_c(s), category()};
 }
 
@@ -164,7 +169,7 @@ public:
     /// `status::ok` with a value, else the outcome or the error.
     [[nodiscard]] shm::status status() const noexcept { return status_; }
 
-    /// The error; false with a value and for an expected outcome.
+    /// The error; success with a value and for an expected outcome.
     [[nodiscard]] std::error_code error() const noexcept {
         return is_error(status_) ? make_error_code(status_) : std::error_code{};
     }

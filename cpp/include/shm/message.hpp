@@ -12,8 +12,17 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <new>
+#include <stdexcept>
 #include <string>
+#include <string_view>
 #include <type_traits>
+#if __has_include(<version>)
+#include <version>
+#endif
+#ifdef __cpp_lib_span
+#include <span>
+#endif
 
 /// @file
 /// Messages: C++ classes as message definitions, on the wire as msgpack.
@@ -30,13 +39,14 @@
 /// is what a Rust struct with `seq`, `timestamp` and the same fields is to serde and `rmp-serde`.
 /// A field is anything that msgpack-cxx packs: numbers, strings, vectors, arrays, maps, optionals,
 /// other messages. `std::vector<std::uint8_t>` and `std::vector<char>` become msgpack's `bin`, which
-/// in Rust takes `serde_bytes`. A field must own what it holds: one that would refer to the received
-/// bytes (`std::string_view`) dangles, as they go back to the publisher once the message is decoded.
+/// in Rust takes `serde_bytes`. A field must own what it holds, as the received bytes go back to the
+/// publisher once the message is decoded: `std::string_view`, `msgpack::object`, msgpack's `*_ref`
+/// types and pointers are refused, also inside of containers (not inside of classes of your own).
 ///
 /// Messages may grow at the end. Fields that the received array doesn't have keep their default;
 /// elements beyond the last field are ignored. Anything else is a decode error: bytes that aren't
 /// msgpack, are cut short or go on after the array, a field of another type, a number that doesn't
-/// fit its field, containers nested deeper than 128.
+/// fit its field, containers nested deeper than 128, fields that take more memory than there is.
 
 namespace shm {
 
@@ -81,6 +91,36 @@ constexpr void require_plain() {
     static_assert(alignof(T) <= 64, "messages start on 64-byte boundaries");
 }
 
+// Whether a `T` that msgpack reads refers to memory that it doesn't own.
+template <typename T>
+struct borrows : std::is_pointer<T> {};
+template <typename T>
+struct borrows<const T> : borrows<T> {};
+template <typename T, std::size_t Size>
+struct borrows<T[Size]> : borrows<T> {};
+template <typename T, std::size_t Size>
+struct borrows<const T[Size]> : borrows<T> {};
+template <typename T, std::size_t Size>
+struct borrows<std::array<T, Size>> : borrows<T> {};
+template <template <typename...> class Container, typename... Args>
+struct borrows<Container<Args...>> : std::disjunction<borrows<Args>...> {};
+template <typename Char, typename Traits>
+struct borrows<std::basic_string_view<Char, Traits>> : std::true_type {};
+#ifdef __cpp_lib_span
+template <typename T, std::size_t Size>
+struct borrows<std::span<T, Size>> : std::true_type {};
+#endif
+template <>
+struct borrows<msgpack::object> : std::true_type {};
+template <>
+struct borrows<msgpack::object_kv> : std::true_type {};
+template <>
+struct borrows<msgpack::type::raw_ref> : std::true_type {};
+template <>
+struct borrows<msgpack::type::v4raw_ref> : std::true_type {};
+template <>
+struct borrows<msgpack::type::ext_ref> : std::true_type {};
+
 // What SHM_PACK's functions do. Each is made of the message and then called with its fields, so that
 // there may be none.
 
@@ -113,6 +153,8 @@ struct unpack_fields {
 
     template <typename Field>
     void unpack(std::uint32_t& next, Field& field) const {
+        static_assert(!borrows<Field>::value,
+                      "a field must own what it holds: the bytes that it is read from go back");
         if (next < array.via.array.size) array.via.array.ptr[next++].convert(field);
     }
 };
@@ -251,24 +293,31 @@ private:
     const char* failure_ = nullptr;
 };
 
+[[noreturn]] inline void throw_unreadable(const std::string& why) {
+    throw error(status::decode, "a message can't be read: " + why);
+}
+
 // Reads one message that takes up all of `size` bytes; throws `error(status::decode)`. `message`
-// may be half read then.
+// may be half read then. Running out of memory is the message's fault: the sender chooses how many
+// of the elements there are that the receiver's type makes large.
 template <typename Msg>
 void decode(const void* data, std::size_t size, Msg& message) {
-    msgpack::zone zone;
-    object_builder builder(zone, size);
-    std::size_t end = 0;
-    const bool parsed = msgpack::parse(static_cast<const char*>(data), size, end, builder);
-    const char* failure = builder.failure();
-    if (failure == nullptr && !parsed) failure = "not msgpack";
-    if (failure == nullptr && end != size) failure = "longer than one message";
-    if (failure != nullptr) {
-        throw error(status::decode, std::string("a message can't be read: it is ") + failure);
-    }
     try {
+        msgpack::zone zone;
+        object_builder builder(zone, size);
+        std::size_t end = 0;
+        const bool parsed = msgpack::parse(static_cast<const char*>(data), size, end, builder);
+        const char* failure = builder.failure();
+        if (failure == nullptr && !parsed) failure = "not msgpack";
+        if (failure == nullptr && end != size) failure = "longer than one message";
+        if (failure != nullptr) throw_unreadable(std::string("it is ") + failure);
         builder.root().convert(message);
     } catch (const msgpack::type_error&) {
-        throw error(status::decode, "a message can't be read: a field has another type");
+        throw_unreadable("a field has another type");
+    } catch (const std::bad_alloc&) {
+        throw_unreadable("it takes more memory than there is");
+    } catch (const std::length_error&) {
+        throw_unreadable("it takes more memory than there is");
     }
 }
 
@@ -279,7 +328,9 @@ void decode(const void* data, std::size_t size, Msg& message) {
 /// lists the fields that travel, in their order on the wire. May be empty and may be followed by a
 /// semicolon. The class needs a default constructor to be received.
 //
-// The function that is no template stands last: after a template, GCC calls that semicolon extra.
+// The function that is no template stands last: after a template, GCC's -Wpedantic calls that
+// semicolon extra. -Wextra-semi, GCC's and clang's, calls it extra after any function: who builds
+// with it leaves the semicolon out.
 #define SHM_PACK(...)                                                              \
     template <typename ShmPacker>                                                  \
     void msgpack_pack(ShmPacker& shm_packer) const {                               \

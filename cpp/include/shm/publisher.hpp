@@ -123,20 +123,38 @@ private:
 /// A `T` being written in place; otherwise as `loan`.
 template <typename T>
 class plain_loan {
+    static_assert(std::is_nothrow_default_constructible_v<T>,
+                  "a loan's type must have a default constructor that cannot throw");
+
 public:
     /// Makes a `T` in `bytes`, which are `sizeof(T)` long: default-initialised, so what has no
     /// initialiser, padding included, is whatever was there before.
-    explicit plain_loan(loan bytes) noexcept(std::is_nothrow_default_constructible_v<T>)
+    explicit plain_loan(loan bytes) noexcept
         : value_(::new (bytes.data()) T), bytes_(std::move(bytes)) {
         detail::require_plain<T>();
     }
 
-    /// The data. There is none after `publish`.
+    plain_loan(plain_loan&& other) noexcept
+        : value_(std::exchange(other.value_, nullptr)), bytes_(std::move(other.bytes_)) {}
+    plain_loan& operator=(plain_loan&& other) noexcept {
+        value_ = std::exchange(other.value_, nullptr);
+        bytes_ = std::move(other.bytes_);
+        return *this;
+    }
+
+    /// The data. There is none, and `->` is null, when the loan was published or moved from: what
+    /// subscribers hold is not to be written to.
     T& operator*() const noexcept { return *value_; }
     T* operator->() const noexcept { return value_; }
 
     /// As `loan::publish`.
-    result<std::uint64_t> publish() noexcept { return bytes_.publish(); }
+    result<std::uint64_t> publish() noexcept {
+        value_ = nullptr;
+        return bytes_.publish();
+    }
+
+    /// Whether there is something to publish.
+    explicit operator bool() const noexcept { return value_ != nullptr; }
 
 private:
     T* value_;
@@ -221,7 +239,8 @@ public:
         return shm::loan(lent);
     }
 
-    /// Lends a `T`, which must be trivially copyable. Write it through `->`, then `publish()`.
+    /// Lends a `T`, which must be trivially copyable and have a default constructor that can't
+    /// throw. Write it through `->`, then `publish()`.
     template <typename T>
     result<plain_loan<T>> loan_as() noexcept {
         result<shm::loan> bytes = loan(sizeof(T));

@@ -142,8 +142,6 @@ public:
         try {
             detail::decode(data(), size(), read);
             ec.clear();
-        } catch (const std::bad_alloc&) {
-            ec = std::make_error_code(std::errc::not_enough_memory);
         } catch (...) {
             ec = shm::status::decode;
         }
