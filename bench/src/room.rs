@@ -54,6 +54,11 @@ impl Room {
         format!("iox2-{PREFIX}{}_", self.run)
     }
 
+    /// The bytes of shared memory that are left to be had.
+    pub fn free_bytes(&self) -> u64 {
+        rustix::fs::statvfs(SHARED_MEMORY).map_or(0, |about| about.f_bavail * about.f_frsize)
+    }
+
     /// The bytes that iceoryx2 occupies.
     pub fn iceoryx2_bytes(&self) -> u64 {
         let objects: u64 = self.iceoryx2_objects().iter().map(|path| occupied(path)).sum();

@@ -21,6 +21,8 @@ use crate::stats::{Better, Measured};
 use crate::Result;
 
 const NAME: &str = "copy";
+/// Messages' worth of shared memory that all systems together take for the large sizes.
+const CHUNKS: usize = 40;
 const SYSTEMS: [System; 3] = [System::Floor, System::Shm, System::Iceoryx2];
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,13 +47,15 @@ struct Rates {
 pub fn run(bench: &Bench) -> Result<Vec<Row>> {
     let exponents: &[usize] = bench.either(&[10, 12, 14, 16, 18, 20, 22, 24, 26], &[10, 16, 20, 26]);
     let mut rows = Vec::new();
-    for exponent in exponents {
-        rows.extend(size(bench, 1 << exponent)?);
+    for size in exponents.iter().map(|exponent| 1 << exponent) {
+        if bench.affords(NAME, size, CHUNKS) {
+            rows.extend(measure(bench, size)?);
+        }
     }
     Ok(rows)
 }
 
-fn size(bench: &Bench, size: usize) -> Result<Vec<Row>> {
+fn measure(bench: &Bench, size: usize) -> Result<Vec<Row>> {
     let depth = if size <= 64 << 10 { 64 } else { 8 };
     let batches = ((32 << 20) / (size * depth)).clamp(1, 50);
     let mut side = Side::start(&bench.room, 0, &super::Task::Copy(Task { size, depth }))?;

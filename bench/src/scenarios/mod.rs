@@ -57,6 +57,15 @@ impl Bench {
             full
         }
     }
+
+    /// Whether there is shared memory for `count` messages of `size`; says so if not.
+    fn affords(&self, scenario: &str, size: usize, count: usize) -> bool {
+        let room = self.room.free_bytes() > (size * count) as u64;
+        if !room {
+            eprintln!("{scenario}: not enough shared memory for messages of {}", human(size));
+        }
+        room
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

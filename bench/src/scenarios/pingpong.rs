@@ -21,6 +21,8 @@ use crate::Result;
 
 const NAME: &str = "pingpong";
 const LINE: usize = 64;
+/// Messages' worth of shared memory that all systems together take for the large sizes, both ways.
+const CHUNKS: usize = 56;
 const SYSTEMS: [System; 3] = [System::Floor, System::Shm, System::Iceoryx2];
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -78,7 +80,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Row>> {
         bench.either(&[64, 1 << 10, 64 << 10, 1 << 20, 16 << 20, 64 << 20], &[64, 64 << 10, 64 << 20]);
     let order = Order { batches: bench.either(200, 100), count: 100, singly: false };
     let mut groups = Vec::new();
-    for &size in sizes {
+    for &size in sizes.iter().filter(|&&size| bench.affords(NAME, size, CHUNKS)) {
         let pairs: Result<Vec<Pair>> =
             SYSTEMS.iter().map(|&system| Pair::start(bench, system, size)).collect();
         groups.push((size, pairs?));
@@ -189,7 +191,7 @@ fn depth(task: &Task) -> usize {
     match (task.system, task.size) {
         (System::Iceoryx2, _) => 1,
         (_, size) if size <= 1 << 20 => 64,
-        _ => 16,
+        _ => 8,
     }
 }
 
