@@ -18,11 +18,11 @@ test: ## everything that must hold before a change lands
 
 bench: ## measures; ARGS=… goes to the benchmark
 	@scripts/deps.sh bench
-	cargo run --release -p shm-bench -- $(ARGS)
+	cargo run --profile measure -p shm-bench -- $(ARGS)
 
 bench-quick: ## measures in under a minute
 	@scripts/deps.sh bench
-	cargo run --release -p shm-bench -- --quick $(ARGS)
+	cargo run --profile measure -p shm-bench -- --quick $(ARGS)
 
 deps: ## installs what building and testing needs and this machine lacks
 	@scripts/deps.sh test

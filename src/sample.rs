@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A received message, pinned in place until it is dropped.
 
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use bytemuck::AnyBitPattern;
@@ -15,29 +18,17 @@ use crate::subscriber::Shared;
 /// A subscriber may hold as many samples at a time as the topic's option `holds` says. A sample may be released by
 /// another thread than the one that received it. In the child of a fork its memory isn't there.
 pub struct Sample<'a> {
-    owner: Owner<'a>,
-    hold: u32,
+    /// A borrow, or when `kept` an `Arc` that is this sample's. One pointer and a flag, and nothing that has a destructor of its own: so
+    /// the drop is small enough to be inlined, and a sample that is received and released needn't exist in memory.
+    shared: NonNull<Shared>,
     message: Message,
     position: u64,
+    hold: u32,
+    kept: bool,
+    borrow: PhantomData<&'a Shared>,
 }
 
-/// What keeps the memory mapped and the participant alive.
-enum Owner<'a> {
-    Borrowed(&'a Shared),
-    Kept(Arc<Shared>),
-}
-
-impl Owner<'_> {
-    #[inline]
-    fn shared(&self) -> &Shared {
-        match self {
-            Owner::Borrowed(shared) => shared,
-            Owner::Kept(shared) => shared,
-        }
-    }
-}
-
-// SAFETY: the message's memory is read-only here and stays mapped as long as `owner`; `Shared` is Sync, and releasing is
+// SAFETY: the message's memory is read-only here and stays mapped as long as `shared`; `Shared` is Sync, and releasing is
 // an atomic store.
 unsafe impl Send for Sample<'_> {}
 // SAFETY: as above; a shared reference gives nothing but reads.
@@ -46,7 +37,8 @@ unsafe impl Sync for Sample<'_> {}
 impl<'a> Sample<'a> {
     #[inline]
     pub(crate) fn new(shared: &'a Shared, hold: u32, message: Message, position: u64) -> Self {
-        Sample { owner: Owner::Borrowed(shared), hold, message, position }
+        let shared = NonNull::from(shared);
+        Sample { shared, message, position, hold, kept: false, borrow: PhantomData }
     }
 
     /// Which of its subscriber's holds it has: below the topic's `holds`, and no other sample's until it is released.
@@ -82,21 +74,28 @@ impl<'a> Sample<'a> {
     /// Makes the sample independent of the `Subscriber` value, which may be dropped before it. The participant leaves the
     /// topic when the last kept sample is released.
     pub fn keep(self) -> Sample<'static> {
-        let owner = match &self.owner {
-            Owner::Borrowed(shared) => shared.arc(),
-            Owner::Kept(shared) => Arc::clone(shared),
+        let old = ManuallyDrop::new(self);
+        let shared = if old.kept {
+            old.shared
+        } else {
+            // The Arc's own pointer: it is what `drop_kept` gives back.
+            let raw = Arc::into_raw(old.shared().arc());
+            NonNull::new(raw.cast_mut()).unwrap_or(old.shared)
         };
-        let kept = Sample {
-            owner: Owner::Kept(owner),
-            hold: self.hold,
-            message: self.message,
-            position: self.position,
-        };
-        // The hold is the new sample's now. The old one's Arc, if it has one, must still be dropped.
-        let mut old = std::mem::ManuallyDrop::new(self);
-        // SAFETY: `old` isn't dropped and its owner isn't used again.
-        unsafe { std::ptr::drop_in_place(&mut old.owner) };
-        kept
+        Sample {
+            shared,
+            message: old.message,
+            position: old.position,
+            hold: old.hold,
+            kept: true,
+            borrow: PhantomData,
+        }
+    }
+
+    #[inline(always)]
+    fn shared(&self) -> &Shared {
+        // SAFETY: borrowed for 'a, or kept alive by this sample's Arc.
+        unsafe { self.shared.as_ref() }
     }
 }
 
@@ -105,17 +104,32 @@ impl Deref for Sample<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: the chunk is pinned, so nobody writes to it (I3), and stays mapped as long as `owner`; the length was
+        // SAFETY: the chunk is pinned, so nobody writes to it (I3), and stays mapped as long as `shared`; the length was
         // checked against the chunk's size.
         unsafe { std::slice::from_raw_parts(self.message.payload.as_ptr(), self.message.len) }
     }
 }
 
 impl Drop for Sample<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
-        self.owner.shared().release(self.hold);
+        self.shared().release(self.hold);
+        if self.kept {
+            // SAFETY: `keep` took this Arc, and this is the end of the sample that has it.
+            unsafe { drop_kept(self.shared) };
+        }
     }
+}
+
+/// Drops the `Arc` of a kept sample.
+///
+/// # Safety
+/// `shared` came from `Arc::into_raw` and isn't used afterwards.
+#[cold]
+#[inline(never)]
+unsafe fn drop_kept(shared: NonNull<Shared>) {
+    // SAFETY: as the caller says.
+    drop(unsafe { Arc::from_raw(shared.as_ptr()) });
 }
 
 impl std::fmt::Debug for Sample<'_> {

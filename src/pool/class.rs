@@ -12,6 +12,7 @@ pub(super) const MAX_PAYLOAD: u64 = 1 << 40;
 const STEP: u64 = 64;
 
 /// Bytes of payload that a chunk for `len` bytes has.
+#[inline]
 pub(super) fn payload_size(len: usize) -> Result<u64> {
     let wanted = len as u64;
     if wanted > MAX_PAYLOAD {
@@ -24,6 +25,7 @@ pub(super) fn payload_size(len: usize) -> Result<u64> {
 }
 
 /// Bytes from one chunk of the class to the next.
+#[inline]
 pub(super) fn stride(payload: u64) -> u64 {
     payload + CHUNK_HEADER as u64
 }
