@@ -2,6 +2,7 @@
 //! fork(2): a handle is its maker's. In the child every call on it says so, and nothing that the child does with it, nor
 //! its living on, matters to anybody else.
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -164,15 +165,19 @@ pub fn forks_and_is_killed(mut parent: Parent) {
     let (publisher, subscriber) = both(Path::new(&parent.text()));
     publisher.publish(b"first").unwrap();
     let sample = subscriber.receive().unwrap();
+    let (mut from_child, to_parent) = std::io::pipe().unwrap();
     let child = fork();
     if child == 0 {
+        // It lets go of the parent's locks before fork() returns here, but not before it returns in the parent.
+        let told = (&to_parent).write_all(b"!").is_ok();
         // SAFETY: plain system calls. Nobody waits for this child, so it ends itself in the end.
         unsafe {
             libc::alarm(60);
             libc::pause();
         }
-        end(true);
+        end(told);
     }
+    from_child.read_exact(&mut [0]).unwrap();
     parent.say_and_wait(&child.to_string());
     drop(sample);
 }
