@@ -28,7 +28,8 @@ const DEPTH: usize = 1024;
 const WINDOW: u64 = DEPTH as u64 / 2;
 /// How often the subscriber says how far it is, and the publisher looks: their counter must not be what is measured.
 const STRIDE: u64 = 64;
-/// Messages that make one sample of the rate: several windows, so that it is the pipe that is measured and not the emptying of one.
+/// Messages that make one sample of the rate: several windows, so that the pipe is measured and not the emptying
+/// of one.
 const BATCH: u64 = 2048;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -64,7 +65,6 @@ struct Pair {
     next: u64,
     paced: Measured,
     published: Measured,
-    received: Measured,
     missing: Measured,
     torn: u64,
     miscounted: u64,
@@ -80,7 +80,6 @@ impl Pair {
             next: 1,
             paced: Measured::new(Better::More),
             published: Measured::new(Better::More),
-            received: Measured::new(Better::More),
             missing: Measured::new(Better::Less),
             torn: 0,
             miscounted: 0,
@@ -95,15 +94,14 @@ impl Pair {
         let seen: Seen = self.subscribing.hear()?;
         self.torn += seen.torn;
         self.miscounted += seen.lost.map_or(0, |lost| lost.abs_diff(seen.missing));
-        let rates: Vec<f64> = seen.samples.iter().map(|each| 1000.0 / each).collect();
         if paced {
+            let rates: Vec<f64> = seen.samples.iter().map(|each| 1000.0 / each).collect();
             if seen.missing > 0 {
                 return Err(format!("{} lost {} paced messages", self.system.name(), seen.missing).into());
             }
             self.paced.round(&rates[1..]);
         } else {
             self.published.round(&[1000.0 / sent]);
-            self.received.round(&rates);
             self.missing.round(&[100.0 * seen.missing as f64 / count as f64]);
         }
         Ok(())
@@ -146,7 +144,6 @@ pub fn run(bench: &Bench) -> Result<Vec<Row>> {
         let paced = pair.row("paced", "received", &pair.paced, "M/s");
         rows.push(if ours { paced.goal(Goal::at_least(faster, 3.0, "x iceoryx2")) } else { paced });
         rows.push(pair.row("free", "published", &pair.published, "M/s"));
-        rows.push(pair.row("free", "received", &pair.received, "M/s"));
         rows.push(pair.row("free", "missing", &pair.missing, "%"));
         rows.push(pair.total("torn", pair.torn));
         if ours {
