@@ -204,6 +204,31 @@ private:
 
 }  // namespace detail
 
+}  // namespace shm
+
+// msgpack-cxx writes a floating-point number that is whole as an integer, which loses its type and the sign of
+// zero. Messages are written as everyone else does: float32 and float64, always.
+template <>
+inline msgpack::packer<shm::detail::loan_sink>&
+msgpack::packer<shm::detail::loan_sink>::pack_float(float value) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    char bytes[5] = {'\xca'};
+    for (int i = 0; i < 4; ++i) bytes[1 + i] = static_cast<char>(bits >> (24 - 8 * i));
+    return pack_str_body(bytes, sizeof bytes);
+}
+template <>
+inline msgpack::packer<shm::detail::loan_sink>&
+msgpack::packer<shm::detail::loan_sink>::pack_double(double value) {
+    std::uint64_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    char bytes[9] = {'\xcb'};
+    for (int i = 0; i < 8; ++i) bytes[1 + i] = static_cast<char>(bits >> (56 - 8 * i));
+    return pack_str_body(bytes, sizeof bytes);
+}
+
+namespace shm {
+
 /// Publishes messages on a topic. Move-only; used by one thread at a time, and dead in the child of
 /// a fork.
 ///
