@@ -54,12 +54,27 @@ struct Sink<'a> {
     failure: Option<Error>,
 }
 
+impl Sink<'_> {
+    /// Makes room for at least `least` bytes.
+    fn grow(&mut self, least: usize) -> Result<()> {
+        let capacity = self.loan.capacity();
+        let wanted = if least <= capacity { capacity } else { least.max(2 * self.loan.len()) };
+        match self.loan.resize(wanted) {
+            // Twice as much may be more than there is where enough is not.
+            Err(Error::OutOfMemory { .. } | Error::NoSpace { .. }) if wanted > least => {
+                self.loan.resize(least)
+            }
+            done => done,
+        }
+    }
+}
+
 impl io::Write for Sink<'_> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let end = self.len + bytes.len();
         if end > self.loan.len() {
-            if let Err(error) = self.loan.resize(end.max(2 * self.loan.len())) {
+            if let Err(error) = self.grow(end) {
                 self.failure = Some(error);
                 return Err(io::ErrorKind::OutOfMemory.into());
             }
@@ -90,5 +105,26 @@ impl Sample<'_> {
     pub fn value(&self) -> Result<rmpv::Value> {
         let mut rest = &**self;
         rmpv::decode::read_value(&mut rest).map_err(|error| Error::Decode(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{PublisherOptions, SubscriberOptions};
+
+    #[test]
+    fn a_message_takes_what_it_needs_where_twice_as_much_is_too_much() {
+        let root = tempfile::tempdir().unwrap();
+        let options =
+            PublisherOptions { root: Some(root.path().into()), memory: 900 << 10, ..Default::default() };
+        let publisher = Publisher::with_options("t", &options).unwrap();
+        let options = SubscriberOptions { root: Some(root.path().into()), ..Default::default() };
+        let subscriber = crate::Subscriber::with_options("t", &options).unwrap();
+        let texts = |count: usize| -> Vec<String> { (0..count).map(|n| format!("{n:10000}")).collect() };
+        // It grows text by text: beside the 320 KiB before there is room for 384 KiB, but not for 640.
+        publisher.publish_message(&texts(38)).unwrap();
+        assert_eq!(subscriber.receive().unwrap().message::<Vec<String>>().unwrap(), texts(38));
+        assert!(matches!(publisher.publish_message(&texts(120)), Err(Error::OutOfMemory { .. })));
     }
 }

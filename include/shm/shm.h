@@ -27,12 +27,13 @@
  * call runs: nothing keeps it. Strings end with a NUL byte. A topic's name is UTF-8, a root is a path.
  *
  * C3, threads. Any thread may use a handle, one at a time; a publisher's loans count as part of it.
- * Different handles are independent. Samples are apart from their subscriber: each may be read and
- * released by any thread, at any time.
+ * Different handles are independent. Samples are apart from their subscriber: each may be read by any
+ * threads at any time, also while the subscriber is destroyed and after that, and then be released by one.
  *
- * C4, the end. `_destroy` of a publisher or subscriber runs while no other call on it, its loans or its
- * samples does. Loans and samples that are still out stay valid: each still has to be destroyed or
- * released, and the last one takes with it what the handle left behind.
+ * C4, the end. `_destroy` of a publisher or subscriber runs while no other call on it does, nor one on a
+ * publisher's loans; a subscriber's samples may be read and released meanwhile. Loans and samples that are
+ * still out stay valid: each still has to be destroyed or released, and the last one takes with it what the
+ * handle left behind.
  *
  * Forks. In the child of a fork the handles of the parent are dead: calls give `SHM_ERR_FORKED`, and
  * memory behind loans and samples must not be touched. Make new handles there.
@@ -466,7 +467,7 @@ int32_t shm_subscriber_create(const char *topic,
  * Ends receiving and leaves the topic.
  *
  * Samples that are still held stay valid; the subscriber leaves the topic when the last of them is released. Runs
- * while no other call on `subscriber` or its samples does.
+ * while no other call on `subscriber` does; its samples may be read and released meanwhile, by any thread.
  */
 void shm_subscriber_destroy(struct shm_subscriber *subscriber);
 
@@ -552,8 +553,8 @@ uint64_t shm_sample_timestamp(const struct shm_sample *sample);
 /**
  * Gives the message's memory back to its publisher. NULL does nothing.
  *
- * Any thread may call this, while others use the subscriber and its other samples; it also is right after
- * `shm_subscriber_destroy`.
+ * Any thread may call this, while others use the subscriber and its other samples; it also is right while
+ * `shm_subscriber_destroy` runs, and after that.
  */
 void shm_sample_release(struct shm_sample *sample);
 

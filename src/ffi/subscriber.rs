@@ -22,7 +22,8 @@ pub struct ShmSubscriber {
 impl ShmSubscriber {
     fn boxed(core: Subscriber) -> *mut ShmSubscriber {
         let holds = core.info().holds as usize;
-        let handle = Box::into_raw(Box::new(ShmSubscriber { samples: Samples::new(0, ptr::null()), core }));
+        let handle =
+            Box::into_raw(Box::new(ShmSubscriber { samples: Samples::new(0, ptr::null_mut()), core }));
         // SAFETY: the box was made above and nobody else knows it.
         unsafe { (*handle).samples = Samples::new(holds, handle) };
         handle
@@ -81,12 +82,12 @@ pub unsafe extern "C" fn shm_subscriber_create(
 /// Ends receiving and leaves the topic.
 ///
 /// Samples that are still held stay valid; the subscriber leaves the topic when the last of them is released. Runs
-/// while no other call on `subscriber` or its samples does.
+/// while no other call on `subscriber` does; its samples may be read and released meanwhile, by any thread.
 #[no_mangle]
 pub unsafe extern "C" fn shm_subscriber_destroy(subscriber: *mut ShmSubscriber) {
     guard_value((), || {
         // SAFETY: C1, C4.
-        if unsafe { subscriber.as_ref().is_some_and(|subscriber| subscriber.samples.close()) } {
+        if !subscriber.is_null() && unsafe { Samples::close(subscriber) } {
             // SAFETY: C4; no sample is held, so this is the last pointer to the box that `boxed` made.
             drop(unsafe { Box::from_raw(subscriber) });
         }

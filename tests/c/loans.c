@@ -94,8 +94,9 @@ static void used_up_memory(void) {
     CHECK_STATUS(status, SHM_ERR_OUT_OF_MEMORY);
     CHECK(count > 0 && loans[count] == UNTOUCHED);
     CHECK(strstr(shm_last_error_message(), "memory") != NULL);
+    static const char payload[100000];
     uint64_t position = 7;
-    CHECK_STATUS(shm_publisher_publish(publisher, &options, 100000, &position), SHM_ERR_OUT_OF_MEMORY);
+    CHECK_STATUS(shm_publisher_publish(publisher, payload, sizeof payload, &position), SHM_ERR_OUT_OF_MEMORY);
     CHECK(position == 7);
 
     shm_loan_destroy(loans[--count]);

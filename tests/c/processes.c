@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,7 +15,9 @@ extern char **environ;
 static char *program;
 
 static pid_t start(const char *role) {
-    char *arguments[] = {program, (char *)role, NULL};
+    char parent[24];
+    snprintf(parent, sizeof parent, "%ld", (long)getpid());
+    char *arguments[] = {program, (char *)role, parent, NULL};
     pid_t child;
     CHECK(posix_spawn(&child, program, NULL, NULL, arguments, environ) == 0);
     return child;
@@ -24,6 +27,12 @@ static void check_success(pid_t child) {
     int status;
     CHECK(waitpid(child, &status, 0) == child);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* A check that fails ends the parent, whose children must not wait on for ever, with its output open. */
+static void end_with_parent(const char *parent) {
+    CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
+    CHECK(getppid() == strtol(parent, NULL, 10)); /* It may have ended before. */
 }
 
 /* More than is published here, so that nothing is lost. */
@@ -105,7 +114,8 @@ static void killed_subscriber(void) {
 }
 
 int main(int argc, char **argv) {
-    const char *role = argc > 1 ? argv[1] : "";
+    const char *role = argc > 2 ? argv[1] : "";
+    if (argc > 2) end_with_parent(argv[2]);
     if (strcmp(role, "publish") == 0) return role_publish();
     if (strcmp(role, "subscribe") == 0) return role_subscribe();
     if (strcmp(role, "stay") == 0) return role_stay();
