@@ -10,14 +10,14 @@ passed=0 skipped=0 current=
 # Wherever the user's cargo builds otherwise: all steps share it.
 export CARGO_TARGET_DIR="$PWD/target"
 build=target/cmake-test
-scratch=$(mktemp -d /dev/shm/shm-test-XXXXXX)
+scratch=$(mktemp -d /dev/shm/shm-run-XXXXXX)
 # Whatever a test or an example makes without a root of its own goes here, and not among the user's topics.
 export SHM_ROOT="$scratch/root"
 mkdir -m 700 "$SHM_ROOT"
 
 # What tests, examples and benchmarks name theirs; other runs' scratch folders and other programs' files are not ours.
 shared_memory() {
-  { find /dev/shm -mindepth 1 -maxdepth 1 \( -name 'shm-*' -o -name '.tmp*' -o -name 'iox2*' \) ! -name 'shm-test-??????'
+  { find /dev/shm -mindepth 1 -maxdepth 1 \( -name 'shm-*' -o -name '.tmp*' -o -name 'iox2*' \) ! -name 'shm-run-??????'
     find "$SHM_ROOT" -mindepth 1; } | sort
 }
 shared_memory >"$scratch/before"
