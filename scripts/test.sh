@@ -94,11 +94,11 @@ fi
 step "C and C++, built" build_c_and_cxx
 # The examples in C and C++ are run by a test in Rust, which takes them from here.
 export SHM_EXAMPLES_DIR="$PWD/$build"
-step "Rust tests" cargo nextest run --workspace --exclude shm-package-tests
+step "Rust tests" cargo nextest run --workspace --exclude shm-package-tests --no-fail-fast
 step "documentation's examples" cargo test --workspace --doc
 step "C and C++ tests" test_c_and_cxx
 step "demo" env -u SHM_ROOT SHM_BUILD_DIR="$build" scripts/demo.sh
-step "packaging" cargo nextest run -p shm-package-tests
+step "packaging" cargo nextest run -p shm-package-tests --no-fail-fast
 step "loom models" loom
 export RUSTUP_AUTO_INSTALL=0
 if cargo +nightly miri --version >/dev/null 2>&1; then

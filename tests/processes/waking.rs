@@ -187,6 +187,8 @@ fn a_message_needs_no_system_call() {
     let (few, many) = (system_calls(50_000), system_calls(100_000));
     for (few, many) in few.into_iter().zip(many) {
         assert!(few > 0, "nothing was counted");
-        assert!(many <= few + 20, "{few} calls for 50,000 messages, {many} for 100,000");
+        // What the processes start with, and how often a pool grows, differs by some dozens from run to run; a call a message
+        // would be 50,000 more.
+        assert!(many <= few + 500, "{few} calls for 50,000 messages, {many} for 100,000");
     }
 }
