@@ -162,6 +162,50 @@ fn a_file_that_was_cut_off_is_damage() {
 }
 
 #[test]
+fn a_chunk_that_contradicts_the_ring_is_damage() {
+    with_victim("seg.", |root, victim| {
+        // The first chunk's position and its length.
+        for (offset, value) in [(0, 3), (8, 129), (8, 1 << 20), (8, u64::MAX)] {
+            victim.write(SEGMENT_HEADER + offset, &u64::to_ne_bytes(value));
+            assert!(is_corrupt(&attach(root)), "{value} at {offset}");
+            victim.write(0, &victim.content);
+        }
+    });
+}
+
+/// Where the ring's first slot is; its word is `{tag: 32 | segment: 12 | index: 20}`.
+const SLOTS: usize = 384;
+
+#[test]
+fn a_slot_that_names_what_is_not_there_is_damage() {
+    with_victim("ring", |root, victim| {
+        let slot = u64::from_ne_bytes(victim.content[SLOTS..SLOTS + 8].try_into().unwrap());
+        assert_ne!(slot, 0, "the only message");
+        let tag = slot >> 32 << 32;
+        for chunk in [slot | 0xf_ffff, slot + 1000, 0x77 << 20, 0xfff << 20 | 0xf_ffff] {
+            victim.write(SLOTS, &(tag | chunk & 0xffff_ffff).to_ne_bytes());
+            assert!(is_corrupt(&attach(root)), "{chunk:#x}");
+        }
+    });
+}
+
+#[test]
+fn a_slot_ahead_of_all_others_is_damage_and_no_hang() {
+    let root = Root::new();
+    let (publisher, subscriber) = (publisher(root.path()).unwrap(), subscriber(root.path()).unwrap());
+    let ring = Victim::new(root.path().join(TOPIC).join("ring"));
+    ring.write(SLOTS, &(7u64 << 32 | 1 << 20).to_ne_bytes());
+    assert!(matches!(subscriber.try_receive(), Err(Error::Corrupt { .. })));
+    assert!(matches!(subscriber.receive_timeout(PATIENCE), Err(Error::Corrupt { .. })));
+    assert!(matches!(publisher.publish(b"x"), Err(Error::Corrupt { .. })));
+    drop(ring);
+    publisher.publish(b"x").unwrap();
+    assert_eq!(&*subscriber.try_receive().unwrap().unwrap(), b"x");
+    drop((publisher, subscriber));
+    root.assert_empty();
+}
+
+#[test]
 fn random_content_is_damage() {
     let random = std::cell::RefCell::new(Random::printed());
     for (name, from) in [("ring", 0), ("peers", 0), ("seg.", 0), ("ring", 8), ("peers", 8), ("seg.", 8)] {

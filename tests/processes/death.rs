@@ -157,6 +157,11 @@ fn what_a_killed_subscriber_held_comes_back() {
         assert_eq!(loans(&publisher), all - HOLDS as usize, "what is held isn't reused");
         dead.kill();
         assert_eq!(loans(&publisher), all);
+        // Also when somebody else has the dead one's entry, and each chunk was in the ring meanwhile.
+        let heirs: Vec<Subscriber> = (2..PARTICIPANTS).map(|_| try_subscriber(&root).unwrap()).collect();
+        publish_equal(&publisher, 2 * all as u32);
+        assert_eq!(loans(&publisher), all);
+        drop(heirs);
         while survivor.try_receive().unwrap().is_some() {}
         publish_equal(&publisher, HOLDS);
         (0..HOLDS).for_each(|_| assert_eq!(survivor.receive().unwrap().len(), EQUAL));

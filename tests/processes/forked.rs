@@ -182,18 +182,27 @@ pub fn forks_and_is_killed(mut parent: Parent) {
     drop(sample);
 }
 
+/// A process that is this test's to end, whatever happens.
+struct Orphan(i32);
+
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        // SAFETY: a plain system call; the process ends only here.
+        assert_eq!(unsafe { libc::kill(self.0, libc::SIGKILL) }, 0, "it should have been alive");
+    }
+}
+
 #[test]
 fn the_child_of_a_dead_parent_does_not_keep_it_alive() {
     let root = Root::new();
     let mut dead = Child::start("forked::forks_and_is_killed", &[&root.text()]);
-    let orphan = dead.hear_number() as i32;
+    let orphan = Orphan(dead.hear_number() as i32);
     dead.kill();
     // Both of the dead's entries are free for others, though the orphan is there.
     let (publisher, subscriber) = both(root.path());
     publisher.publish(b"anew").unwrap();
     assert_eq!(&*subscriber.receive().unwrap(), b"anew");
-    // SAFETY: a plain system call; the orphan is this test's own.
-    assert_eq!(unsafe { libc::kill(orphan, libc::SIGKILL) }, 0, "it should have been alive");
+    drop(orphan);
     drop((publisher, subscriber));
     root.assert_empty();
 }

@@ -5,13 +5,12 @@
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::process::Command;
 
 use shm::{Error, Loan, Publisher, PublisherOptions, Subscriber, SubscriberOptions};
 
 use crate::support::child::{Child, Parent};
 use crate::support::payload::Id;
-use crate::support::{assert_nothing_in, publishing, skipped, subscribing, Root};
+use crate::support::{assert_nothing_in, publishing, run_mounted, subscribing, Root};
 
 const TOPIC: &str = "t";
 const PAGE: u64 = 4096;
@@ -23,19 +22,7 @@ fn run_in_small_space(role: &str) {
     let root = Root::new();
     let space = root.path().join("space");
     std::fs::create_dir(&space).unwrap();
-    let mount = format!("mount -t tmpfs -o {SIZE} none {} && exec \"$0\" \"$@\"", space.display());
-    let within = |program: &str| {
-        // As root of a user namespace, so that it works for everybody.
-        let mut command = Command::new("unshare");
-        command.args(["-rm", "sh", "-c", &mount, program]);
-        command
-    };
-    match within("true").output() {
-        Ok(output) if output.status.success() => {}
-        refused => return skipped(&format!("a tmpfs can't be mounted here: {refused:?}")),
-    }
-    let program = within(std::env::current_exe().unwrap().to_str().unwrap());
-    Child::start_with(program, role, &[&space.display()]).finish();
+    run_mounted(SIZE, &space, role);
     std::fs::remove_dir(&space).unwrap();
     root.assert_empty();
 }

@@ -15,6 +15,7 @@ mod full;
 mod many;
 mod pairs;
 mod races;
+mod stepping;
 mod steps;
 mod trust;
 mod waking;
@@ -40,7 +41,10 @@ const ROLES: &[support::child::Role] = &[
     ("races::dying", races::dying),
     ("races::meeting", races::meeting),
     ("races::succession", races::succession),
+    ("stepping::listener", stepping::listener),
+    ("stepping::worker", stepping::worker),
     ("steps::victim", steps::victim),
+    ("trust::default_root_users", trust::default_root_users),
     ("trust::wanderer", trust::wanderer),
     ("waking::pinger", waking::pinger),
     ("waking::ponger", waking::ponger),

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::steps::{leave_a_dead, run_to, start_victim, subscriber, Phase, INSTANCE};
+use crate::steps::{leave_a_dead, run_to, start_victim, subscriber, Phase, INSTANCE, JOINED, LEFT};
 use crate::support::child::Child;
 use crate::support::random::Random;
 use crate::support::shared::Shared;
@@ -25,11 +25,17 @@ struct Half {
 }
 
 impl Half {
-    fn new(root: &Root, shared: PathBuf, random: &mut Random) -> Half {
-        let publishes = random.below(2) == 0;
-        let child = start_victim(root.path(), &shared, publishes);
+    fn new(root: &Root, file: PathBuf, phase: Phase, publishes: bool) -> Half {
+        let shared = Shared::open(&file);
+        shared.set(JOINED, 0);
+        shared.set(LEFT, 0);
+        let child = start_victim(root.path(), &file, publishes);
+        Half { child, shared, phase, publishes }
+    }
+
+    fn random(root: &Root, file: PathBuf, random: &mut Random) -> Half {
         let phase = if random.below(3) == 0 { Phase::Leave } else { Phase::Join };
-        Half { child, shared: Shared::open(&shared), phase, publishes }
+        Half::new(root, file, phase, random.below(2) == 0)
     }
 
     /// Goes as far as where its phase begins; then to the chosen place in it.
@@ -80,8 +86,8 @@ fn round(root: &Root, beside: &std::path::Path, random: &mut Random) -> std::io:
     if random.below(2) == 0 {
         leave_a_dead(root.path(), &beside.join("dead"));
     }
-    let mut one = Half::new(root, beside.join("one"), random);
-    let mut two = Half::new(root, beside.join("two"), random);
+    let mut one = Half::random(root, beside.join("one"), random);
+    let mut two = Half::random(root, beside.join("two"), random);
     for Half { phase, publishes, .. } in [&one, &two] {
         eprintln!("{phase:?}, publishes: {publishes}");
     }
@@ -126,13 +132,8 @@ fn has(root: &Root, prefix: &str) -> bool {
 
 /// A maker whose unfinished topic another takes for a dead one's, while it still puts files there.
 fn rob(root: &Root, beside: &std::path::Path, of_one: u64, of_two: u64) -> std::io::Result<()> {
-    let start = |name: &str| Half {
-        child: start_victim(root.path(), &beside.join(name), true),
-        shared: Shared::open(&beside.join(name)),
-        phase: Phase::Join,
-        publishes: true,
-    };
-    let (mut one, mut two) = (start("one"), start("two"));
+    let mut one = Half::new(root, beside.join("one"), Phase::Join, true);
+    let mut two = Half::new(root, beside.join("two"), Phase::Join, true);
     let mut one_traced = one.prepare()?;
     let mut two_traced = two.prepare()?;
     while !has(root, ".new-") {
@@ -164,6 +165,41 @@ fn a_maker_that_is_robbed_starts_again_and_leaves_nothing() {
         eprintln!("{of_two} calls of one, then {of_one} of the other");
         if let Err(error) = rob(&root, beside.path(), of_one, of_two) {
             return skipped(&format!("ptrace isn't permitted: {error}"));
+        }
+    }
+}
+
+/// One joins up to a place where it has seen that the other is there; the other, the last one, leaves up to some place;
+/// then the first goes on, and the second.
+fn cross(root: &Root, beside: &std::path::Path, joins: u64, leaves: u64) -> std::io::Result<bool> {
+    let mut leaver = Half::new(root, beside.join("one"), Phase::Leave, false);
+    let mut leaver_traced = leaver.prepare()?;
+    let mut joiner = Half::new(root, beside.join("two"), Phase::Join, false);
+    let mut joiner_traced = joiner.prepare()?;
+    run_to(&mut joiner_traced, &joiner.shared, Phase::Join, joins, 0);
+    let midway = run_to(&mut leaver_traced, &leaver.shared, Phase::Leave, leaves, 0);
+    let instance = joiner.complete(joiner_traced);
+    leaver.complete(leaver_traced);
+    let third = subscriber(root.path()).unwrap();
+    assert_eq!(instance, Some(third.info().instance), "two topics of one name");
+    drop(third);
+    leaver.end();
+    joiner.end();
+    root.assert_empty();
+    Ok(midway)
+}
+
+#[test]
+fn one_who_joins_and_the_last_who_leaves_may_cross_anywhere() {
+    let (root, beside) = (Root::new(), tempfile::tempdir().unwrap());
+    for joins in (0..40).step_by(3) {
+        for leaves in 0.. {
+            eprintln!("{joins} calls of joining, {leaves} of leaving");
+            match cross(&root, beside.path(), joins, leaves) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return skipped(&format!("ptrace isn't permitted: {error}")),
+            }
         }
     }
 }

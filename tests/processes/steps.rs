@@ -46,8 +46,12 @@ enum Around {
     Nothing,
     /// A topic whose users were all killed.
     Deserted,
-    /// This process's publisher and subscriber, and a publisher that was killed.
+    /// This process's publisher and subscriber.
+    Others,
+    /// The same and a publisher that was killed.
     OthersAndADead,
+    /// This process's subscriber, the only other one, which leaves while the victim stands still.
+    OneWhoLeaves,
 }
 
 fn publisher(root: &Path) -> shm::Result<Publisher> {
@@ -125,12 +129,19 @@ struct Round<'a> {
     publishes: bool,
 }
 
-/// What surrounds a victim, kept alive for the round.
-struct Company {
-    publisher: Publisher,
-    subscriber: Subscriber,
-    /// The segments that are there without the victim.
-    segments: Vec<PathBuf>,
+const ALL_AROUND: [Around; 5] =
+    [Around::Nothing, Around::Deserted, Around::Others, Around::OthersAndADead, Around::OneWhoLeaves];
+
+/// Who is there beside a victim.
+enum Company {
+    None,
+    Leaves(Subscriber),
+    Stays {
+        publisher: Box<Publisher>,
+        subscriber: Subscriber,
+        /// The segments that are there without the victim.
+        segments: Vec<PathBuf>,
+    },
 }
 
 impl Round<'_> {
@@ -138,20 +149,23 @@ impl Round<'_> {
         start_victim(self.root, &self.beside.join("shared"), self.publishes)
     }
 
-    fn surround(&self) -> Option<Company> {
+    fn surround(&self) -> Company {
         match self.around {
-            Around::Nothing => None,
+            Around::Nothing => Company::None,
             Around::Deserted => {
                 leave_a_dead(self.root, &self.beside.join("shared"));
-                None
+                Company::None
             }
-            Around::OthersAndADead => {
+            Around::OneWhoLeaves => Company::Leaves(subscriber(self.root).unwrap()),
+            Around::Others | Around::OthersAndADead => {
                 let (publisher, subscriber) = (publisher(self.root).unwrap(), subscriber(self.root).unwrap());
                 publisher.publish(&[0; 100]).unwrap();
                 let segments = segments(self.root);
-                leave_a_dead(self.root, &self.beside.join("shared"));
+                if self.around == Around::OthersAndADead {
+                    leave_a_dead(self.root, &self.beside.join("shared"));
+                }
                 while subscriber.try_receive().unwrap().is_some() {}
-                Some(Company { publisher, subscriber, segments })
+                Company::Stays { publisher: publisher.into(), subscriber, segments }
             }
         }
     }
@@ -185,32 +199,36 @@ impl Round<'_> {
         Ok(is_midway)
     }
 
-    fn check_after_death(&self, company: Option<Company>) {
-        let Some(company) = company else {
+    fn check_after_death(&self, company: Company) {
+        let Company::Stays { publisher: own, subscriber, segments } = company else {
+            drop(company);
             let (publisher, subscriber) = (publisher(self.root).unwrap(), subscriber(self.root).unwrap());
             assert!(subscriber.try_receive().unwrap().is_none(), "a message of the dead");
             exchange(&publisher, &subscriber);
             fill(self.root, 2);
             return;
         };
-        exchange(&company.publisher, &company.subscriber);
+        exchange(&own, &subscriber);
         // Nothing of the dead is in the ring then, so the next publisher takes their segments away.
         drop(publisher(self.root).unwrap());
-        assert_eq!(segments(self.root), company.segments);
+        assert_eq!(self::segments(self.root), segments);
         fill(self.root, 2);
-        exchange(&company.publisher, &company.subscriber);
+        exchange(&own, &subscriber);
     }
 
-    fn check_while_stopped(
-        &self,
-        company: Option<Company>,
-        shared: &Shared,
-        traced: Traced,
-        mut victim: Child,
-    ) {
+    fn check_while_stopped(&self, company: Company, shared: &Shared, traced: Traced, mut victim: Child) {
         let (publisher, subscriber) = match company {
-            Some(company) => (company.publisher, company.subscriber),
-            None => (publisher(self.root).unwrap(), subscriber(self.root).unwrap()),
+            Company::Stays { publisher, subscriber, .. } => (*publisher, subscriber),
+            Company::Leaves(one) if self.phase == Phase::Leave => {
+                // Whichever of the two is the last has to remove the topic.
+                drop((one, traced));
+                victim.expect("left");
+                return victim.finish();
+            }
+            Company::Leaves(_) | Company::None => {
+                drop(company);
+                (publisher(self.root).unwrap(), subscriber(self.root).unwrap())
+            }
         };
         exchange(&publisher, &subscriber);
         drop(traced);
@@ -279,7 +297,7 @@ fn segments(root: &Path) -> Vec<PathBuf> {
 fn at_every_call(phase: Phase, fate: Fate) {
     let (root, beside) = (Root::new(), tempfile::tempdir().unwrap());
     let mut random = Random::printed();
-    for around in [Around::Nothing, Around::Deserted, Around::OthersAndADead] {
+    for around in ALL_AROUND {
         for publishes in [true, false] {
             let (root, beside) = (root.path(), beside.path());
             let round = Round { root, beside, around, phase, fate, publishes };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use shm::{Error, Publisher, Subscriber};
 
 use crate::support::child::{Child, Parent};
-use crate::support::{publishing, skipped, subscribing, Root};
+use crate::support::{publishing, run_mounted, skipped, subscribing, Root};
 
 const TOPIC: &str = "t";
 
@@ -106,6 +106,31 @@ fn a_root_that_was_taken_away_is_not_made_again_on_leaving() {
     root.assert_empty();
 }
 
+/// Two who come and go in the default root, in topics of their own and in one of both.
+pub fn default_root_users(mut parent: Parent) {
+    let place = PathBuf::from(parent.text());
+    let use_topics = |own: &'static str| {
+        move || {
+            for round in 0..300 {
+                let topic = if round % 3 == 0 { "shared" } else { own };
+                let publisher = Publisher::new(topic).unwrap();
+                let subscriber = Subscriber::new(topic).unwrap();
+                publisher.publish(b"x").unwrap();
+                assert!(subscriber.try_receive().unwrap().is_some());
+            }
+        }
+    };
+    let threads = ["one", "two"].map(|own| std::thread::spawn(use_topics(own)));
+    assert!(threads.map(|thread| thread.join().is_ok()) == [true; 2]);
+    assert_eq!(std::fs::read_dir(place).unwrap().count(), 0, "the root isn't removed");
+}
+
+#[test]
+fn the_default_root_comes_and_goes() {
+    // The real one may be in use: here it is in a file system of the child's own.
+    run_mounted("size=20m", Path::new("/dev/shm"), "trust::default_root_users");
+}
+
 fn make_fifo(path: &Path) {
     let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
     // SAFETY: the path is a C string.
@@ -152,11 +177,15 @@ fn something_else_in_place_of_a_topics_files_is_refused() {
         for (what, obstacle) in OBSTACLES.into_iter().chain([directory]) {
             std::fs::rename(&path, &aside).unwrap();
             obstacle(&path);
-            match open(root.path()) {
-                Err(Error::NotTrusted { path: named, .. } | Error::Corrupt { file: named, .. }) => {
-                    assert_eq!(Path::new(&named), path, "{what} for {name}");
+            let as_publisher = open(root.path()).map(drop);
+            let as_subscriber = Subscriber::with_options(TOPIC, &subscribing(root.path())).map(drop);
+            for found in [as_publisher, as_subscriber] {
+                match found {
+                    Err(Error::NotTrusted { path: named, .. } | Error::Corrupt { file: named, .. }) => {
+                        assert_eq!(Path::new(&named), path, "{what} for {name}");
+                    }
+                    other => panic!("{what} for {name}: {other:?}"),
                 }
-                other => panic!("{what} for {name}: {other:?}"),
             }
             let removed = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
             removed.unwrap();

@@ -46,7 +46,7 @@ impl Sleeper {
     }
 }
 
-fn wait_until_asleep(process: i32, thread: u64) {
+pub fn wait_until_asleep(process: i32, thread: u64) {
     loop {
         let call = std::fs::read_to_string(format!("/proc/{process}/task/{thread}/syscall")).unwrap();
         if call.split(' ').next().and_then(|number| number.parse().ok()) == Some(libc::SYS_futex) {

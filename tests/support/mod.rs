@@ -122,6 +122,23 @@ pub fn factor() -> u64 {
     std::env::var("SHM_TEST_FACTOR").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
+/// Runs a child in `role`, given `place`, with a tmpfs of its own mounted there, which goes with it.
+pub fn run_mounted(options: &str, place: &Path, role: &str) {
+    let mount = format!("mount -t tmpfs -o {options} none {} && exec \"$0\" \"$@\"", place.display());
+    let within = |program: &Path| {
+        // As root of a user namespace, so that it works for everybody.
+        let mut command = std::process::Command::new("unshare");
+        command.args(["-rm", "sh", "-c", &mount]).arg(program).env_remove("SHM_ROOT");
+        command
+    };
+    match within(Path::new("true")).output() {
+        Ok(output) if output.status.success() => {}
+        refused => return skipped(&format!("a tmpfs can't be mounted here: {refused:?}")),
+    }
+    let program = within(&std::env::current_exe().unwrap());
+    child::Child::start_with(program, role, &[&place.display()]).finish();
+}
+
 /// Says why a test can't run here; it then counts as passed, visibly.
 pub fn skipped(reason: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
