@@ -364,7 +364,7 @@ impl Mutation<'_> {
 fn files_overwritten_while_in_use_harm_nobody() {
     let root = Root::new();
     let seed = Random::printed().next() >> 1;
-    let rounds = support::rounds(100);
+    let rounds = support::rounds(60);
     let mut child = Child::start("mutate", &[&root.text(), &seed, &rounds]);
     let mut last = String::new();
     while let Some(said) = child.try_hear() {

@@ -38,7 +38,7 @@ impl Half {
         Half::new(root, file, phase, random.below(2) == 0)
     }
 
-    /// Goes as far as where its phase begins; then to the chosen place in it.
+    /// Goes as far as where its phase begins.
     fn prepare(&mut self) -> std::io::Result<Traced> {
         let thread = self.child.hear_number() as i32;
         if self.phase == Phase::Leave {
