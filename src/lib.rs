@@ -23,6 +23,11 @@ compile_error!("shm runs on Linux only: it stands on OFD locks, futexes and MADV
 #[cfg(all(not(loom), not(target_pointer_width = "64")))]
 compile_error!("shm needs a 64-bit machine");
 
+#[cfg(not(feature = "crash-points"))]
+mod crash;
+#[cfg(feature = "crash-points")]
+#[doc(hidden)]
+pub mod crash;
 mod ring;
 mod sync;
 

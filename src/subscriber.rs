@@ -12,7 +12,7 @@ use crate::options::{SubscriberOptions, TopicInfo};
 use crate::pool::Views;
 use crate::ring::{Poll, Reader};
 use crate::sample::Sample;
-use crate::sync::AtomicU64;
+use crate::sync::Word;
 use crate::topic::{Role, Topic};
 use crate::wait::Waiter;
 
@@ -184,7 +184,7 @@ impl Subscriber {
 /// Gives the hold of a message that can't be read back. What another try may read isn't lost.
 #[cold]
 #[inline(never)]
-fn unreadable(reader: &mut Reader, hold: &AtomicU64, position: u64, error: Error) -> Error {
+fn unreadable(reader: &mut Reader, hold: &Word, position: u64, error: Error) -> Error {
     hold.store(0, Ordering::Release);
     match error {
         Error::Os { .. } => reader.unread(position),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Atomics from std or, under `--cfg loom`, from loom; and the two barriers of the protocol.
+//! The words of shared memory, on atomics from std or, under `--cfg loom`, from loom; and the barriers of the protocol.
 //!
 //! Loom treats SeqCst *accesses* as AcqRel and models only `fence(SeqCst)`, so the places where the
 //! protocol needs a store ordered before a later load have a name here and a fence under loom.
@@ -9,13 +9,56 @@ pub(crate) use loom::sync::atomic::{fence, AtomicU64, Ordering};
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{fence, AtomicU64, Ordering};
 
+use crate::crash;
+
+/// A word of shared memory: an atomic of which each write is a crash point (`crash.rs`).
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct Word(AtomicU64);
+
+/// Writes nothing to shared memory but through one of these.
+macro_rules! writes {
+    ($($(#[$doc:meta])* $name:ident($($argument:ident: $kind:ty),*) $(-> $result:ty)?;)*) => {
+        $($(#[$doc])*
+        #[inline(always)]
+        #[cfg_attr(feature = "crash-points", track_caller)]
+        pub(crate) fn $name(&self, $($argument: $kind),*) $(-> $result)? {
+            crash::point();
+            self.0.$name($($argument),*)
+        })*
+    };
+}
+
+impl Word {
+    /// A word that is nobody else's, for tests.
+    #[cfg(test)]
+    pub(crate) fn new(value: u64) -> Self {
+        Word(AtomicU64::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn load(&self, order: Ordering) -> u64 {
+        self.0.load(order)
+    }
+
+    writes! {
+        store(value: u64, order: Ordering);
+        swap(value: u64, order: Ordering) -> u64;
+        compare_exchange(old: u64, new: u64, success: Ordering, failure: Ordering) -> Result<u64, u64>;
+        fetch_add(value: u64, order: Ordering) -> u64;
+        fetch_and(value: u64, order: Ordering) -> u64;
+        fetch_or(value: u64, order: Ordering) -> u64;
+        fetch_max(value: u64, order: Ordering) -> u64;
+    }
+}
+
 /// Loads with acquire semantics from memory that may be mapped read-only.
 ///
 /// std promises that a *Relaxed* load of a word works on read-only memory and says nothing of stronger ones
 /// ("Atomic accesses to read-only memory" in `std::sync::atomic`), hence the fence of its own. On x86-64 both are
 /// one plain `mov`.
 #[inline]
-pub(crate) fn load_acquire(word: &AtomicU64) -> u64 {
+pub(crate) fn load_acquire(word: &Word) -> u64 {
     let value = word.load(Ordering::Relaxed);
     fence(Ordering::Acquire);
     value
@@ -30,7 +73,8 @@ pub(crate) fn load_acquire(word: &AtomicU64) -> u64 {
 /// The SeqCst `swap` also takes part in the single total order that I3 argues with; the load that follows
 /// is kept behind it by the compiler fence. Elsewhere the store and the fence are spelled out.
 #[inline]
-pub(crate) fn store_then_barrier(word: &AtomicU64, value: u64) {
+#[cfg_attr(feature = "crash-points", track_caller)]
+pub(crate) fn store_then_barrier(word: &Word, value: u64) {
     #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
     {
         word.swap(value, Ordering::SeqCst);

@@ -5,11 +5,13 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::crash::point;
 use crate::error::{Error, Result};
 
 /// Owner only.
@@ -46,7 +48,9 @@ impl Dir {
     }
 
     /// Makes `name` in this directory, for the owner only.
+    #[cfg_attr(feature = "crash-points", track_caller)]
     pub(crate) fn make_dir(&self, name: &str) -> std::result::Result<(), Errno> {
+        point();
         rustix::fs::mkdirat(&self.fd, name, DIR_MODE)
     }
 
@@ -76,33 +80,52 @@ impl Dir {
         }
     }
 
-    /// Makes the file `name` with `len` bytes of zeroes that are really there: a full file system is an error here,
-    /// not a SIGBUS later. A file that can't have them is removed again.
-    pub(crate) fn create_file(&self, name: &str, len: u64) -> Result<File> {
+    /// Makes the file `name`: `header`, and zeroes up to `len` bytes that are really there: a full file system is an error
+    /// here, not a SIGBUS later. A file that can't have them is removed again.
+    #[cfg_attr(feature = "crash-points", track_caller)]
+    pub(crate) fn create_file(&self, name: &str, len: u64, header: &[u8]) -> Result<File> {
+        point();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, name, flags, FILE_MODE)
             .map_err(|errno| Error::space("openat", self.join(name), len, errno))?;
-        match allocate(&fd, len) {
-            Ok(()) => Ok(fd.into()),
-            Err(errno) => {
+        let file = File::from(fd);
+        let filled =
+            allocate(&file, len).map_err(|errno| Error::space("fallocate", self.join(name), len, errno));
+        let written = filled.and_then(|()| {
+            point();
+            file.write_all_at(header, 0).map_err(|source| Error::Os {
+                call: "write",
+                path: self.join(name),
+                source,
+            })
+        });
+        match written {
+            Ok(()) => Ok(file),
+            Err(error) => {
                 self.remove_file(name);
-                Err(Error::space("fallocate", self.join(name), len, errno))
+                Err(error)
             }
         }
     }
 
     /// Removes the file `name`; that it is gone already is fine, and nothing else can be done about an error.
+    #[cfg_attr(feature = "crash-points", track_caller)]
     pub(crate) fn remove_file(&self, name: &str) {
+        point();
         let _ = rustix::fs::unlinkat(&self.fd, name, AtFlags::empty());
     }
 
     /// Removes the empty directory `name`; false when it isn't empty or isn't there.
+    #[cfg_attr(feature = "crash-points", track_caller)]
     pub(crate) fn remove_dir(&self, name: &str) -> bool {
+        point();
         rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR).is_ok()
     }
 
     /// Gives the directory `from` the name `to`, in one step. An existing `to` is replaced only when it is empty.
+    #[cfg_attr(feature = "crash-points", track_caller)]
     pub(crate) fn rename_dir(&self, from: &str, to: &str) -> std::result::Result<(), Errno> {
+        point();
         rustix::fs::renameat(&self.fd, from, &self.fd, to)
     }
 
@@ -140,18 +163,22 @@ impl AsFd for Dir {
 
 /// Gives the file its bytes, in steps: some kernels give up a step that a signal interrupts, and a large one under a timer would
 /// never end.
-fn allocate(fd: &OwnedFd, len: u64) -> std::result::Result<(), Errno> {
+#[cfg_attr(feature = "crash-points", track_caller)]
+fn allocate(file: &File, len: u64) -> std::result::Result<(), Errno> {
     const STEP: u64 = 16 << 20;
     for start in (0..len).step_by(STEP as usize) {
         let bytes = STEP.min(len - start);
-        retry(|| rustix::fs::fallocate(fd, FallocateFlags::empty(), start, bytes))?;
+        point();
+        retry(|| rustix::fs::fallocate(file, FallocateFlags::empty(), start, bytes))?;
     }
     Ok(())
 }
 
 /// Gives the file's memory back to the system while others may have it mapped.
+#[cfg_attr(feature = "crash-points", track_caller)]
 pub(crate) fn punch(file: &File, len: u64) {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    point();
     // Where the file system can't, the memory goes with the last mapping.
     let _ = retry(|| rustix::fs::fallocate(file, flags, 0, len.max(1)));
 }

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering}
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
+use crate::crash::point;
 use crate::error::{Error, Result};
 
 /// What a handle remembers of the process that made it.
@@ -99,6 +100,8 @@ impl Drop for Unshared {
         let mut descriptors = lock_descriptors();
         let number = self.file.as_raw_fd();
         descriptors.list().retain(|&other| other != number);
+        // Closing gives the locks up.
+        point();
         // SAFETY: dropped once, here, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.file) };
     }

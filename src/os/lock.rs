@@ -9,6 +9,7 @@
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
+use crate::crash::point;
 use crate::error::{Error, Result};
 use crate::os::fork;
 
@@ -29,7 +30,9 @@ impl LockFile {
     }
 
     /// Tries to take byte `index`. False: somebody else has it, so its owner lives.
+    #[cfg_attr(feature = "crash-points", track_caller)]
     pub(crate) fn try_lock(&self, index: u32) -> Result<bool> {
+        point();
         match self.control(libc::F_OFD_SETLK, &mut range(libc::F_WRLCK, index.into(), 1)) {
             Ok(()) => Ok(true),
             Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
@@ -38,7 +41,9 @@ impl LockFile {
     }
 
     /// Gives byte `index` back. There is no way for it to fail that could be mended here.
+    #[cfg_attr(feature = "crash-points", track_caller)]
     pub(crate) fn unlock(&self, index: u32) {
+        point();
         let _ = self.control(libc::F_OFD_SETLK, &mut range(libc::F_UNLCK, index.into(), 1));
     }
 

@@ -9,7 +9,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use crate::error::{Error, Result};
 use crate::os::dir::Access;
 use crate::os::fork::Token;
-use crate::sync::AtomicU64;
+use crate::sync::Word;
 
 /// A shared mapping of a whole file. The child of a fork doesn't have it.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl Mapping {
     ///
     /// Offsets and counts are computed from a validated geometry; one beyond the mapping would be a bug in that, and
     /// gives no words, so that every use of them is a bounds error rather than a wild read.
-    pub(crate) fn words(&self, offset: usize, count: usize) -> &[AtomicU64] {
+    pub(crate) fn words(&self, offset: usize, count: usize) -> &[Word] {
         let fits = count
             .checked_mul(8)
             .and_then(|bytes| bytes.checked_add(offset))
@@ -79,6 +79,6 @@ impl Mapping {
         }
         // SAFETY: in bounds and aligned (checked above; mappings are page-aligned); any bits are valid words; the
         // memory lives as long as `self`; others touch it only atomically.
-        unsafe { std::slice::from_raw_parts(self.base().add(offset).cast::<AtomicU64>(), count) }
+        unsafe { std::slice::from_raw_parts(self.base().add(offset).cast::<Word>(), count) }
     }
 }

@@ -21,6 +21,7 @@ mod views;
 
 use std::ptr::NonNull;
 
+use crate::crash::point;
 use crate::error::{Error, Result};
 use crate::ring::{ChunkId, Retiring, MAX_CHUNKS, SEGMENTS};
 use crate::sync::Ordering;
@@ -61,9 +62,11 @@ impl Chunk {
 
     /// Fills the header but for the position, and for what is reserved and stays zero.
     #[inline]
+    #[cfg_attr(feature = "crash-points", track_caller)]
     pub(crate) fn describe(&self, len: usize, timestamp: u64, publisher: u32) {
         debug_assert!(len <= self.size);
         let header = self.start.cast::<ChunkHeader>().as_ptr();
+        point();
         // SAFETY: the chunk is loaned, so nobody else reads or writes it (I3); it starts aligned with a header.
         unsafe {
             (*header).len = len as u64;
@@ -75,7 +78,9 @@ impl Chunk {
 
     /// Writes the position that the chunk is about to be published at.
     #[inline]
+    #[cfg_attr(feature = "crash-points", track_caller)]
     pub(crate) fn stamp(&self, position: u64) {
+        point();
         // SAFETY: as above: before W1 nobody else sees it. The position is the header's first word.
         unsafe { self.start.cast::<u64>().write(position) };
     }

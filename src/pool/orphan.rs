@@ -7,7 +7,7 @@ use super::Pool;
 use crate::error::{Error, Result};
 use crate::os::dir::Access;
 use crate::ring::{ChunkId, Holder, SEGMENTS};
-use crate::sync::{fence, AtomicU64, Ordering};
+use crate::sync::{fence, Ordering, Word};
 use crate::topic::layout::{SegmentState, SegmentWord};
 use crate::topic::Topic;
 
@@ -24,13 +24,13 @@ pub(super) fn destroy(topic: &Topic, segment: u32, generation: u32) {
 }
 
 /// Makes an ORPHAN this publisher's, in state `state`. False when somebody else was faster.
-fn take(topic: &Topic, word: &AtomicU64, seen: SegmentWord, state: SegmentState) -> bool {
+fn take(topic: &Topic, word: &Word, seen: SegmentWord, state: SegmentState) -> bool {
     let mine = SegmentWord::new(state, topic.index(), seen.generation());
     // Acquire: pairs with the recoverer's Release, behind which the dead publisher wrote its last.
     word.compare_exchange(seen.0, mine.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
-fn orphans(topic: &Topic) -> impl Iterator<Item = (u32, &AtomicU64, SegmentWord)> {
+fn orphans(topic: &Topic) -> impl Iterator<Item = (u32, &Word, SegmentWord)> {
     (1..).zip(&topic.segments()[1..]).filter_map(|(segment, word)| {
         let seen = SegmentWord(word.load(Ordering::Acquire));
         (seen.state() == SegmentState::Orphan).then_some((segment, word, seen))

@@ -50,7 +50,6 @@ impl Segment {
         let name = segment_name(segment, generation);
         let size = file_size(stride, count);
         let path = topic.dir().join(&name);
-        let file = topic.dir().create_file(&name, size)?;
         let header = SegmentHeader {
             magic: SEGMENT_MAGIC,
             version: VERSION,
@@ -61,10 +60,8 @@ impl Segment {
             stride,
             ..SegmentHeader::zeroed()
         };
-        let map = file
-            .write_all_at(bytemuck::bytes_of(&header), 0)
-            .map_err(|source| Error::Os { call: "write", path: path.clone(), source })
-            .and_then(|()| Mapping::new(&file, size, Access::ReadWrite, &path))
+        let file = topic.dir().create_file(&name, size, bytemuck::bytes_of(&header))?;
+        let map = Mapping::new(&file, size, Access::ReadWrite, &path)
             // Only what was made here: a file that was there before is another's.
             .inspect_err(|_| topic.dir().remove_file(&name))?;
         Ok(Segment { map, generation, stride, count })

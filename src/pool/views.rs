@@ -2,13 +2,12 @@
 //! A subscriber's mappings of other participants' segments, each kept until its entry has another generation.
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::segment::{NotMapped, Segment};
 use crate::error::{Error, Result};
 use crate::os::dir::Access;
 use crate::ring::{ChunkId, SEGMENTS};
-use crate::sync::load_acquire;
+use crate::sync::{load_acquire, Ordering, Word};
 use crate::topic::layout::{segment_name, SegmentWord, CHUNK_HEADER};
 use crate::topic::Topic;
 
@@ -100,7 +99,7 @@ fn read(topic: &Topic, view: &Segment, chunk: ChunkId, position: u64) -> Result<
     };
     // SAFETY: a chunk starts with a header of eight aligned words, inside the mapping. Its publisher wrote them before W1 and
     // leaves them alone while the chunk is pinned; as atomics they may be read whatever others do.
-    let words = unsafe { start.cast::<[AtomicU64; 3]>().as_ref() };
+    let words = unsafe { start.cast::<[Word; 3]>().as_ref() };
     // Relaxed: R1 ordered them. The length is read once, and only the checked copy is used.
     let [found, len, timestamp] = [0, 1, 2].map(|word: usize| words[word].load(Ordering::Relaxed));
     if found != position || len > view.payload_size() {

@@ -51,7 +51,7 @@ mod tests;
 pub(crate) use reader::{Poll, Reader};
 pub(crate) use writer::{Holder, Retiring};
 
-use crate::sync::{load_acquire, AtomicU64, Ordering};
+use crate::sync::{load_acquire, Ordering, Word};
 
 /// Bits of a chunk's index within its segment.
 pub(crate) const INDEX_BITS: u32 = 20;
@@ -124,15 +124,15 @@ impl Slot {
 /// A view of the ring's words. Cheap to make; the geometry comes from private memory, never from the mapping.
 #[derive(Clone, Copy)]
 pub(crate) struct Ring<'a> {
-    slots: &'a [AtomicU64],
-    tail: &'a AtomicU64,
+    slots: &'a [Word],
+    tail: &'a Word,
     shift: u32,
 }
 
 impl<'a> Ring<'a> {
     /// `slots.len()` is a power of two.
     #[inline]
-    pub(crate) fn new(slots: &'a [AtomicU64], tail: &'a AtomicU64) -> Self {
+    pub(crate) fn new(slots: &'a [Word], tail: &'a Word) -> Self {
         debug_assert!(slots.len().is_power_of_two());
         Ring { slots, tail, shift: slots.len().trailing_zeros() }
     }
@@ -148,7 +148,7 @@ impl<'a> Ring<'a> {
     }
 
     #[inline]
-    fn slot(&self, position: u64) -> &'a AtomicU64 {
+    fn slot(&self, position: u64) -> &'a Word {
         &self.slots[(position & (self.slots.len() as u64 - 1)) as usize]
     }
 

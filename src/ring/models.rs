@@ -17,9 +17,9 @@ use crate::sync::{barrier_after_rmw, fence};
 
 /// What the processes of a topic share, in small.
 struct Shared {
-    slots: Vec<AtomicU64>,
-    tail: AtomicU64,
-    holds: Vec<AtomicU64>,
+    slots: Vec<Word>,
+    tail: Word,
+    holds: Vec<Word>,
     payloads: Vec<UnsafeCell<u64>>,
 }
 
@@ -31,9 +31,9 @@ unsafe impl Send for Shared {}
 impl Shared {
     fn new(capacity: usize, subscribers: usize, chunks: usize) -> Arc<Self> {
         Arc::new(Shared {
-            slots: (0..capacity).map(|_| AtomicU64::new(0)).collect(),
-            tail: AtomicU64::new(0),
-            holds: (0..subscribers).map(|_| AtomicU64::new(0)).collect(),
+            slots: (0..capacity).map(|_| Word::new(0)).collect(),
+            tail: Word::new(0),
+            holds: (0..subscribers).map(|_| Word::new(0)).collect(),
             payloads: (0..chunks).map(|_| UnsafeCell::new(0)).collect(),
         })
     }
@@ -43,7 +43,7 @@ impl Shared {
     }
 }
 
-struct Holds<'a>(&'a [AtomicU64]);
+struct Holds<'a>(&'a [Word]);
 
 impl Holder for Holds<'_> {
     fn each_hold(&self, mut found: impl FnMut(u64)) {
@@ -222,8 +222,8 @@ fn models_no_wake_is_missed() {
     for publishers in 1..=2 {
         explore(3, move || {
             let shared = Shared::new(2, 1, 2);
-            let waiters = Arc::new(AtomicU64::new(0));
-            let wakes = Arc::new(AtomicU64::new(0));
+            let waiters = Arc::new(Word::new(0));
+            let wakes = Arc::new(Word::new(0));
             let (theirs, bits, count) = (Arc::clone(&shared), Arc::clone(&waiters), Arc::clone(&wakes));
             let sleeper = thread::spawn(move || {
                 let seen = count.load(Ordering::Acquire);

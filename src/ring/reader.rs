@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::{ChunkId, Ring, Slot};
-use crate::sync::{load_acquire, store_then_barrier, AtomicU64, Ordering};
+use crate::sync::{load_acquire, store_then_barrier, Ordering, Word};
 
 /// What a look at the next position gave.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Reader {
     /// `fetch` may start to bring the chunk into the cache: what it fetches is on its way while the barrier of the hold is waited for,
     /// instead of after it. That takes a third off the time from one process to another.
     #[inline(always)]
-    pub(crate) fn poll(&mut self, ring: Ring<'_>, hold: &AtomicU64, fetch: impl FnOnce(ChunkId)) -> Poll {
+    pub(crate) fn poll(&mut self, ring: Ring<'_>, hold: &Word, fetch: impl FnOnce(ChunkId)) -> Poll {
         let word = ring.slot(self.next);
         // R1, the way of nearly every call; what comes beside it is apart.
         let slot = Slot(load_acquire(word));
@@ -100,7 +100,7 @@ impl Reader {
 
     #[cold]
     #[inline(never)]
-    fn poll_slow(&mut self, ring: Ring<'_>, hold: &AtomicU64) -> Poll {
+    fn poll_slow(&mut self, ring: Ring<'_>, hold: &Word) -> Poll {
         let capacity = ring.capacity();
         // How far ahead of the oldest position to start after a lap.
         let mut slack = (capacity / 4).max(1);
@@ -154,7 +154,7 @@ impl Reader {
 
 /// H1 then R2: writes the hold and looks whether the chunk was still in its slot afterwards.
 #[inline(always)]
-fn pin(word: &AtomicU64, slot: Slot, hold: &AtomicU64) -> bool {
+fn pin(word: &Word, slot: Slot, hold: &Word) -> bool {
     // H1. The barrier stands between the hold and R2: I3 fails without it.
     store_then_barrier(hold, slot.chunk().hold_word());
     // R2.

@@ -4,13 +4,13 @@
 use super::*;
 
 struct Words {
-    slots: Vec<AtomicU64>,
-    tail: AtomicU64,
+    slots: Vec<Word>,
+    tail: Word,
 }
 
 impl Words {
     fn new(capacity: usize) -> Self {
-        Words { slots: (0..capacity).map(|_| AtomicU64::new(0)).collect(), tail: AtomicU64::new(0) }
+        Words { slots: (0..capacity).map(|_| Word::new(0)).collect(), tail: Word::new(0) }
     }
 
     fn ring(&self) -> Ring<'_> {
@@ -28,7 +28,7 @@ fn chunk(index: u32) -> ChunkId {
 
 /// Polls and releases at once.
 fn next(reader: &mut Reader, words: &Words) -> Option<(u64, u32)> {
-    let hold = AtomicU64::new(0);
+    let hold = Word::new(0);
     match reader.poll(words.ring(), &hold, |_| ()) {
         Poll::Pinned { position, chunk } => {
             assert_eq!(hold.load(Ordering::Relaxed), chunk.hold_word());
@@ -41,7 +41,7 @@ fn next(reader: &mut Reader, words: &Words) -> Option<(u64, u32)> {
     }
 }
 
-struct Holds<'a>(&'a [AtomicU64]);
+struct Holds<'a>(&'a [Word]);
 
 impl Holder for Holds<'_> {
     fn each_hold(&self, mut found: impl FnMut(u64)) {
@@ -168,7 +168,7 @@ fn a_slot_from_the_future_is_damage_to_a_reader_too() {
     for slot in &words.slots {
         slot.store(0x7fff_0000 << 32, Ordering::Relaxed);
     }
-    assert_eq!(reader.poll(words.ring(), &AtomicU64::new(0), |_| ()), Poll::Damaged);
+    assert_eq!(reader.poll(words.ring(), &Word::new(0), |_| ()), Poll::Damaged);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn random_words_give_outcomes() {
 #[test]
 fn reclaim_frees_what_left_the_ring_and_is_not_held() {
     let words = Words::new(4);
-    let holds = [AtomicU64::new(chunk(1).hold_word()), AtomicU64::new(0)];
+    let holds = [Word::new(chunk(1).hold_word()), Word::new(0)];
     let mut retiring = Retiring::default();
     for n in 0..7 {
         retiring.published(words.publish(n), chunk(n));

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Making a topic: whole under a temporary name, with its maker already alive in it, then one `rename`.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::sync::atomic::AtomicU64;
 
 use rustix::io::Errno;
 
@@ -14,7 +13,6 @@ use crate::os::dir::{Access, Dir};
 use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
 use crate::os::random_u64;
-use crate::sync::AtomicU64;
 
 /// A topic that isn't in place yet.
 const NEW: &str = ".new-";
@@ -68,17 +66,10 @@ fn build(
     role: Role,
 ) -> Result<Topic> {
     let dir = root.open_dir(temporary).map_err(|errno| Error::os("open", root.join(temporary), errno))?;
-    let write = |file: &File, name: &str, bytes: &[u8]| {
-        file.write_all_at(bytes, 0).map_err(|source| Error::Os {
-            call: "write",
-            path: dir.join(name),
-            source,
-        })
-    };
-    let peers = dir.create_file("peers", geometry.peers_size())?;
-    write(&peers, "peers", bytemuck::bytes_of(&geometry.peers_header(instance)))?;
-    let ring = dir.create_file("ring", geometry.ring_size())?;
-    write(&ring, "ring", bytemuck::bytes_of(&geometry.ring_header(instance)))?;
+    let header = geometry.peers_header(instance);
+    dir.create_file("peers", geometry.peers_size(), bytemuck::bytes_of(&header))?;
+    let header = geometry.ring_header(instance);
+    dir.create_file("ring", geometry.ring_size(), bytemuck::bytes_of(&header))?;
 
     let lock = LockFile::open(|| {
         dir.open_file("peers", Access::ReadWrite).map_err(|errno| dir.refusal("peers", errno))

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::AtomicU64;
 
 use bytemuck::Zeroable;
 use rustix::io::Errno;
@@ -15,7 +16,7 @@ use crate::os::dir::{Access, Dir};
 use crate::os::fork::Token;
 use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Ordering;
 
 /// Joins the topic. `None` when there is none (any more).
 pub(super) fn join(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> Result<Option<Topic>> {

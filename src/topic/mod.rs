@@ -32,6 +32,7 @@ mod root;
 mod tests;
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 use crate::error::{Error, Result};
 use crate::os::dir::{Access, Dir};
@@ -39,7 +40,7 @@ use crate::os::fork::Token;
 use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
 use crate::ring::{Holder, Ring, SEGMENTS};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{Ordering, Word};
 use layout::{
     status, Geometry, JOINED_OFFSET, LIFE_OFFSET, SLOTS_OFFSET, STATUS_OFFSET, TAIL_OFFSET, WAITERS_OFFSET,
     WAKES_OFFSET,
@@ -134,13 +135,13 @@ pub(crate) struct Topic {
 /// memory. `Topic` hands them out for as long as itself is borrowed, never as 'static.
 #[derive(Debug)]
 struct Hot {
-    slots: &'static [AtomicU64],
-    tail: &'static AtomicU64,
-    segments: &'static [AtomicU64],
-    waiters: &'static [AtomicU64],
-    wakes: &'static AtomicU64,
-    holds: &'static [AtomicU64],
-    cursor: &'static AtomicU64,
+    slots: &'static [Word],
+    tail: &'static Word,
+    segments: &'static [Word],
+    waiters: &'static [Word],
+    wakes: &'static Word,
+    holds: &'static [Word],
+    cursor: &'static Word,
 }
 
 impl Hot {
@@ -148,7 +149,7 @@ impl Hot {
         let Files { peers, ring, .. } = files;
         let geometry = &peers.geometry;
         // SAFETY: `Topic` owns the mappings for as long as it has this value, and doesn't let it out.
-        let forever = |words: &[AtomicU64]| unsafe { &*std::ptr::from_ref(words) };
+        let forever = |words: &[Word]| unsafe { &*std::ptr::from_ref(words) };
         Hot {
             slots: forever(ring.words(SLOTS_OFFSET, geometry.capacity as usize)),
             tail: &forever(ring.words(TAIL_OFFSET, 1))[0],
@@ -221,30 +222,30 @@ impl Topic {
 
     /// The segment table.
     #[inline]
-    pub(crate) fn segments(&self) -> &[AtomicU64] {
+    pub(crate) fn segments(&self) -> &[Word] {
         self.hot.segments
     }
 
     /// The participant's own hold words.
     #[inline]
-    pub(crate) fn holds(&self) -> &[AtomicU64] {
+    pub(crate) fn holds(&self) -> &[Word] {
         self.hot.holds
     }
 
     /// The position that this subscriber reads next, for those who want to know how far it is.
     #[inline]
-    pub(crate) fn cursor(&self) -> &AtomicU64 {
+    pub(crate) fn cursor(&self) -> &Word {
         self.hot.cursor
     }
 
     /// One bit a sleeping participant.
     #[inline]
-    pub(crate) fn waiters(&self) -> &[AtomicU64] {
+    pub(crate) fn waiters(&self) -> &[Word] {
         self.hot.waiters
     }
 
     /// Counts the wakes; what sleepers sleep on.
-    pub(crate) fn wakes(&self) -> &AtomicU64 {
+    pub(crate) fn wakes(&self) -> &Word {
         self.hot.wakes
     }
 
@@ -254,21 +255,21 @@ impl Topic {
     }
 }
 
-fn segments_of<'a>(ring: &'a Mapping, geometry: &Geometry) -> &'a [AtomicU64] {
+fn segments_of<'a>(ring: &'a Mapping, geometry: &Geometry) -> &'a [Word] {
     ring.words(geometry.segments_offset(), SEGMENTS as usize)
 }
 
 impl Peers {
-    fn life(&self) -> &AtomicU64 {
+    fn life(&self) -> &Word {
         &self.map.words(LIFE_OFFSET, 1)[0]
     }
 
     #[inline]
-    fn waiters(&self) -> &[AtomicU64] {
+    fn waiters(&self) -> &[Word] {
         self.map.words(WAITERS_OFFSET, (self.geometry.participants as usize).div_ceil(64))
     }
 
-    fn status(&self) -> &[AtomicU64] {
+    fn status(&self) -> &[Word] {
         self.map.words(STATUS_OFFSET, self.geometry.participants as usize)
     }
 
@@ -281,17 +282,17 @@ impl Peers {
         joined as usize
     }
 
-    fn joined_word(&self) -> &AtomicU64 {
+    fn joined_word(&self) -> &Word {
         &self.map.words(JOINED_OFFSET, 1)[0]
     }
 
     #[inline]
-    fn cursor(&self, q: u32) -> &AtomicU64 {
+    fn cursor(&self, q: u32) -> &Word {
         &self.map.words(self.geometry.cursor_offset(q), 1)[0]
     }
 
     #[inline]
-    fn holds(&self, q: u32) -> &[AtomicU64] {
+    fn holds(&self, q: u32) -> &[Word] {
         self.map.words(self.geometry.holds_offset(q), self.geometry.holds as usize)
     }
 

@@ -10,7 +10,7 @@ use super::{segments_of, Files, Role, Topic};
 use crate::error::Result;
 use crate::os::dir::Access;
 use crate::os::map::Mapping;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{Ordering, Word};
 
 impl Files {
     /// Frees everything of participant `q`, whose lock this description holds.
@@ -54,7 +54,7 @@ impl Files {
         Ok(())
     }
 
-    fn orphan_in(&self, segments: &[AtomicU64], q: u32) {
+    fn orphan_in(&self, segments: &[Word], q: u32) {
         for (segment, word) in (0..).zip(segments) {
             let seen = SegmentWord(word.load(Ordering::Acquire));
             if seen.owner() != q {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
+use crate::crash::point;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 
@@ -58,6 +59,7 @@ impl RootPath {
     }
 
     fn make(&self) -> Result<()> {
+        point();
         match rustix::fs::mkdir(&self.path, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(Error::space("mkdir", self.path.display().to_string(), 0, errno)),
@@ -83,6 +85,7 @@ impl RootPath {
     /// Removes the default root when nothing is left in it.
     pub(crate) fn remove_if_empty(&self) {
         if self.is_default {
+            point();
             let _ = rustix::fs::rmdir(&self.path);
         }
     }
