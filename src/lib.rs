@@ -62,9 +62,10 @@ struct Readme;
 #[cfg(not(loom))]
 pub use {
     error::{Error, Result},
-    options::{PublisherOptions, SubscriberOptions, TopicInfo},
+    options::{MemoryInfo, PublisherOptions, RootOptions, SubscriberOptions, TopicInfo},
     publisher::{Loan, PlainLoan, Publisher},
     rmpv::Value,
     sample::Sample,
     subscriber::Subscriber,
+    topic::{audit, gc, Audit, Collected, Finding, TopicAudit},
 };

@@ -45,6 +45,13 @@ pub struct SubscriberOptions {
     pub history: u32,
 }
 
+/// Which directory of topics to look after.
+#[derive(Clone, Debug, Default)]
+pub struct RootOptions {
+    /// The directory that holds the topics; `None`: `$SHM_ROOT`, else `/dev/shm/shm-<uid>`.
+    pub root: Option<PathBuf>,
+}
+
 impl PublisherOptions {
     pub(crate) fn wanted(&self) -> Wanted {
         Wanted { capacity: self.capacity, participants: self.participants, holds: self.holds }
@@ -55,6 +62,24 @@ impl SubscriberOptions {
     pub(crate) fn wanted(&self) -> Wanted {
         Wanted { capacity: self.capacity, participants: self.participants, holds: self.holds }
     }
+}
+
+/// How a publisher's memory is used. Chunks that are in none of the three places are loaned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct MemoryInfo {
+    /// Bytes that the publisher may take: the option `memory`.
+    pub budget: u64,
+    /// Bytes of shared memory that it has taken.
+    pub used: u64,
+    /// Places for messages that this memory is divided into, of all sizes.
+    pub chunks: u64,
+    /// Chunks that the next loans take.
+    pub free: u64,
+    /// Chunks with messages that the topic still keeps.
+    pub in_topic: u64,
+    /// Chunks with messages that the topic doesn't keep any more, but a subscriber holds.
+    pub held: u64,
 }
 
 /// What a topic is like.

@@ -8,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 use bytemuck::{NoUninit, Pod};
 
 use crate::error::{Error, Result};
-use crate::options::{PublisherOptions, TopicInfo, DEFAULT_MEMORY};
+use crate::options::{MemoryInfo, PublisherOptions, TopicInfo, DEFAULT_MEMORY};
 use crate::os::realtime_ns;
 use crate::pool::{Chunk, Pool};
 use crate::topic::{Role, Topic};
@@ -101,6 +101,15 @@ impl Publisher {
     #[inline]
     pub fn publish_plain<T: NoUninit>(&self, value: &T) -> Result<u64> {
         self.publish(bytemuck::bytes_of(value))
+    }
+
+    /// How this publisher's memory is used.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn memory(&self) -> Result<MemoryInfo> {
+        self.topic.token().check()?;
+        Ok(self.pool.borrow_mut().memory(&self.topic))
     }
 
     /// The topic's sizes.

@@ -23,12 +23,14 @@ use std::ptr::NonNull;
 
 use crate::crash::point;
 use crate::error::{Error, Result};
+use crate::options::MemoryInfo;
 use crate::ring::{ChunkId, Retiring, MAX_CHUNKS, SEGMENTS};
 use crate::sync::Ordering;
 use crate::topic::layout::{ChunkHeader, SegmentState, SegmentWord, CHUNK_HEADER};
 use crate::topic::Topic;
-use segment::{file_size, Segment};
+use segment::file_size;
 
+pub(crate) use segment::{NotMapped, Segment};
 pub(crate) use views::{Message, Views};
 
 /// Chunks are made in files of at least this many bytes ...
@@ -157,6 +159,20 @@ impl Pool {
     #[inline(always)]
     pub(crate) fn published(&mut self, position: u64, chunk: Chunk) {
         self.retiring.published(position, chunk.id);
+    }
+
+    /// How the budget is used, after taking back what can be taken back.
+    pub(crate) fn memory(&mut self, topic: &Topic) -> MemoryInfo {
+        self.reclaim(topic);
+        let count = |of: fn(&Class) -> u64| self.classes.iter().map(of).sum();
+        MemoryInfo {
+            budget: self.budget,
+            used: self.used,
+            chunks: count(|class| class.total),
+            free: count(|class| class.free.len() as u64),
+            in_topic: self.retiring.in_ring() as u64,
+            held: self.retiring.limbo().len() as u64,
+        }
     }
 
     /// Gives back what can be given back before leaving; what is still read stays, as an orphan.

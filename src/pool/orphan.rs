@@ -45,7 +45,8 @@ impl Pool {
                 continue;
             }
             let give_back = |_| word.store(seen.0, Ordering::Release);
-            match Segment::open(topic, segment, seen.generation(), Access::ReadWrite) {
+            match Segment::open(topic.dir(), topic.instance(), segment, seen.generation(), Access::ReadWrite)
+            {
                 Ok(mapped)
                     if mapped.payload_size() == payload && self.used + mapped.size() <= self.budget =>
                 {

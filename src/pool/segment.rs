@@ -9,16 +9,17 @@ use bytemuck::Zeroable;
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::os::dir::{punch, Access};
+use crate::os::dir::{punch, Access, Dir};
 use crate::os::map::Mapping;
 use crate::ring::MAX_CHUNKS;
+use crate::sync::{Ordering, Word};
 use crate::topic::layout::{
     segment_name, SegmentHeader, CHUNK_HEADER, SEGMENT_HEADER, SEGMENT_MAGIC, VERSION,
 };
 use crate::topic::Topic;
 
 /// Why a segment can't be used.
-pub(super) enum NotMapped {
+pub(crate) enum NotMapped {
     /// Its file isn't there.
     Gone,
     Failed(Error),
@@ -68,29 +69,23 @@ impl Segment {
     }
 
     /// Maps the existing file of `segment`.
-    pub(super) fn open(
-        topic: &Topic,
+    pub(crate) fn open(
+        dir: &Dir,
+        instance: u64,
         segment: u32,
         generation: u32,
         access: Access,
     ) -> std::result::Result<Segment, NotMapped> {
         let name = segment_name(segment, generation);
-        let path = topic.dir().join(&name);
-        let file = topic.dir().open_file(&name, access).map_err(|errno| match errno {
+        let path = dir.join(&name);
+        let file = dir.open_file(&name, access).map_err(|errno| match errno {
             Errno::NOENT => NotMapped::Gone,
-            errno => NotMapped::Failed(topic.dir().refusal(&name, errno)),
+            errno => NotMapped::Failed(dir.refusal(&name, errno)),
         })?;
-        Self::check_and_map(topic, &file, segment, generation, access, &path).map_err(NotMapped::Failed)
+        Self::check_and_map(&file, (segment, generation, instance), access, &path).map_err(NotMapped::Failed)
     }
 
-    fn check_and_map(
-        topic: &Topic,
-        file: &File,
-        segment: u32,
-        generation: u32,
-        access: Access,
-        path: &str,
-    ) -> Result<Segment> {
+    fn check_and_map(file: &File, identity: (u32, u32, u64), access: Access, path: &str) -> Result<Segment> {
         let mut header = SegmentHeader::zeroed();
         file.read_exact_at(bytemuck::bytes_of_mut(&mut header), 0)
             .map_err(|_| Error::corrupt(path, "it was cut off within its header"))?;
@@ -101,7 +96,7 @@ impl Segment {
         if header.version != VERSION {
             return Err(Error::Version { file: path.into(), found: header.version, supported: VERSION });
         }
-        if (header.segment, header.generation, header.instance) != (segment, generation, topic.instance()) {
+        if (header.segment, header.generation, header.instance) != identity {
             return Err(Error::corrupt(path, "it belongs to another topic or place"));
         }
         let (stride, count) = (header.stride, header.count);
@@ -113,7 +108,7 @@ impl Segment {
             return Err(Error::corrupt(path, format!("it says {count} chunks of {stride} bytes")));
         }
         let map = Mapping::new(file, file_size(stride, count), access, path)?;
-        Ok(Segment { map, generation, stride, count })
+        Ok(Segment { map, generation: header.generation, stride, count })
     }
 
     /// Gives the memory back, though subscribers may still have the file mapped, and removes the file.
@@ -134,7 +129,7 @@ impl Segment {
         self.stride
     }
 
-    pub(super) fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         self.count
     }
 
@@ -144,13 +139,25 @@ impl Segment {
 
     /// Bytes of payload that one of its chunks takes.
     #[inline]
-    pub(super) fn payload_size(&self) -> u64 {
+    pub(crate) fn payload_size(&self) -> u64 {
         self.stride - CHUNK_HEADER as u64
+    }
+
+    /// Where a chunk starts, and the position, the length and the timestamp that its header says, each read once and to be
+    /// checked; `None` for an index beyond the segment.
+    #[inline(always)]
+    pub(crate) fn header(&self, index: u32) -> Option<(NonNull<u8>, [u64; 3])> {
+        let start = self.chunk(index)?;
+        // SAFETY: a chunk starts with a header of eight aligned words, inside the mapping. Its publisher writes them only before
+        // W1; as atomics they may be read whatever others do.
+        let words = unsafe { start.cast::<[Word; 3]>().as_ref() };
+        // Relaxed: who comes from the ring is ordered by R1.
+        Some((start, [0, 1, 2].map(|word: usize| words[word].load(Ordering::Relaxed))))
     }
 
     /// The start of a chunk; `None` for an index beyond the segment.
     #[inline]
-    pub(super) fn chunk(&self, index: u32) -> Option<NonNull<u8>> {
+    pub(crate) fn chunk(&self, index: u32) -> Option<NonNull<u8>> {
         if index >= self.count {
             return None;
         }

@@ -7,7 +7,7 @@ use super::segment::{NotMapped, Segment};
 use crate::error::{Error, Result};
 use crate::os::dir::Access;
 use crate::ring::{ChunkId, SEGMENTS};
-use crate::sync::{load_acquire, Ordering, Word};
+use crate::sync::load_acquire;
 use crate::topic::layout::{segment_name, SegmentWord, CHUNK_HEADER};
 use crate::topic::Topic;
 
@@ -76,13 +76,14 @@ impl Views {
             let what = "the segment table goes on changing under samples that are held";
             return Err(Error::corrupt(topic.dir().join("ring"), what));
         }
-        let view = Segment::open(topic, index, generation, Access::ReadOnly).map_err(|why| match why {
-            NotMapped::Gone => {
-                let name = topic.dir().join(&segment_name(index, generation));
-                Error::corrupt(name, "a published message lies in it, but it isn't there")
-            }
-            NotMapped::Failed(error) => error,
-        })?;
+        let view = Segment::open(topic.dir(), topic.instance(), index, generation, Access::ReadOnly)
+            .map_err(|why| match why {
+                NotMapped::Gone => {
+                    let name = topic.dir().join(&segment_name(index, generation));
+                    Error::corrupt(name, "a published message lies in it, but it isn't there")
+                }
+                NotMapped::Failed(error) => error,
+            })?;
         if self.current.len() <= index as usize {
             self.current.resize_with(index as usize + 1, || None);
         }
@@ -94,14 +95,9 @@ impl Views {
 
 #[inline(always)]
 fn read(topic: &Topic, view: &Segment, chunk: ChunkId, position: u64) -> Result<Message> {
-    let Some(start) = view.chunk(chunk.index()) else {
+    let Some((start, [found, len, timestamp])) = view.header(chunk.index()) else {
         return Err(damaged(topic, chunk, "the ring names a chunk that it doesn't have"));
     };
-    // SAFETY: a chunk starts with a header of eight aligned words, inside the mapping. Its publisher wrote them before W1 and
-    // leaves them alone while the chunk is pinned; as atomics they may be read whatever others do.
-    let words = unsafe { start.cast::<[Word; 3]>().as_ref() };
-    // Relaxed: R1 ordered them. The length is read once, and only the checked copy is used.
-    let [found, len, timestamp] = [0, 1, 2].map(|word: usize| words[word].load(Ordering::Relaxed));
     if found != position || len > view.payload_size() {
         return Err(damaged(topic, chunk, "a chunk's header doesn't fit the ring or its size"));
     }

@@ -193,6 +193,28 @@ impl<'a> Ring<'a> {
         })
     }
 
+    /// The end as the slots alone tell it, for those who check the hint. Exact while nobody publishes.
+    fn end_of_slots(&self) -> u64 {
+        let position = |(index, word): (usize, &Word)| {
+            let tag = Slot(load_acquire(word)).tag();
+            (tag > 0).then_some(u64::from(tag) << self.shift | index as u64)
+        };
+        self.slots.iter().enumerate().filter_map(position).max().map_or(self.capacity(), |last| last + 1)
+    }
+
+    /// Positions that aren't filled though a later one is, against I1.
+    pub(crate) fn gaps(&self) -> Vec<u64> {
+        let end = self.end_of_slots();
+        let oldest = end.saturating_sub(self.capacity()).max(self.capacity());
+        let is_gap = |&position: &u64| self.lag(position, Slot(load_acquire(self.slot(position)))) != 0;
+        (oldest..end).filter(is_gap).collect()
+    }
+
+    /// How far the hint is behind the end: 0 or 1 by I1.
+    pub(crate) fn hint_lag(&self) -> i64 {
+        self.end_of_slots().wrapping_sub(self.tail()) as i64
+    }
+
     /// Whether `position` can be read or has been passed: a reader there has something to do. P1's second half.
     #[inline]
     pub(crate) fn is_filled(&self, position: u64) -> bool {

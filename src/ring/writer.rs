@@ -139,6 +139,11 @@ impl Retiring {
         before - self.limbo.len()
     }
 
+    /// How many chunks are in the ring, as far as the last reclaim saw.
+    pub(crate) fn in_ring(&self) -> usize {
+        self.published.len()
+    }
+
     /// Chunks that are out of the ring but were held by somebody when last looked at.
     pub(crate) fn limbo(&self) -> &[ChunkId] {
         &self.limbo

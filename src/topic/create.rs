@@ -90,34 +90,43 @@ fn give_up(root: &Dir, instance: u64) {
     }
 }
 
-/// Deletes a directory that isn't a topic (any more).
-fn discard(root: &Dir, name: &str) {
-    if let Ok(dir) = root.open_dir(name) {
-        for file in dir.names().unwrap_or_default() {
-            dir.remove_file(&file.to_string_lossy());
-        }
-        root.remove_dir(name);
+/// Deletes a directory that isn't a topic (any more). True when this call did it.
+fn discard(root: &Dir, name: &str) -> bool {
+    let Ok(dir) = root.open_dir(name) else { return false };
+    for file in dir.names().unwrap_or_default() {
+        dir.remove_file(&file.to_string_lossy());
     }
+    root.remove_dir(name)
 }
 
-/// Deletes what makers left that were killed at work.
+/// Deletes what makers left that were killed at work; returns how many directories.
 ///
 /// A living maker holds its lock soon after `mkdir`; one that is robbed before that starts again. Taking is a
 /// `rename`, so a directory is either put in place by its maker or taken by a sweeper, never both.
-fn sweep(root: &Dir) {
+pub(super) fn sweep(root: &Dir) -> usize {
+    let mut swept = 0;
     for name in root.names().unwrap_or_default() {
         let Ok(name) = name.into_string() else { continue };
         if name.starts_with(DEAD) {
-            discard(root, &name);
-        } else if let Some(id) = name.strip_prefix(NEW) {
-            if !maker_lives(root, &name) {
-                let taken = format!("{DEAD}{id}");
-                if root.rename_dir(&name, &taken).is_ok() {
-                    discard(root, &taken);
-                }
+            swept += usize::from(discard(root, &name));
+        } else if is_abandoned(root, &name) {
+            let taken = name.replacen(NEW, DEAD, 1);
+            if root.rename_dir(&name, &taken).is_ok() {
+                swept += usize::from(discard(root, &taken));
             }
         }
     }
+    swept
+}
+
+/// Whether `name` is that of a directory which isn't in place.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.starts_with(NEW) || name.starts_with(DEAD)
+}
+
+/// Whether `name` is what a maker left that isn't alive any more.
+pub(super) fn is_abandoned(root: &Dir, name: &str) -> bool {
+    name.starts_with(DEAD) || name.starts_with(NEW) && !maker_lives(root, name)
 }
 
 fn maker_lives(root: &Dir, name: &str) -> bool {

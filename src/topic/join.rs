@@ -20,38 +20,49 @@ use crate::sync::Ordering;
 
 /// Joins the topic. `None` when there is none (any more).
 pub(super) fn join(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> Result<Option<Topic>> {
-    let dir = match root.open_dir(&place.name) {
-        Ok(dir) => dir,
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno @ (Errno::LOOP | Errno::NOTDIR)) => {
-            let reason = format!("it is not a directory of its own ({errno})");
-            return Err(Error::NotTrusted { path: root.join(&place.name), reason });
-        }
-        Err(errno) => return Err(Error::os("open", root.join(&place.name), errno)),
-    };
+    let Some(dir) = open_dir(place, root)? else { return Ok(None) };
     let Some(peers) = open_peers(&dir)? else {
         super::remove::delete_remains(place, &dir);
         return Ok(None);
     };
+    if remove_unused(place, &dir, &peers)? {
+        return Ok(None);
+    }
+    wanted.check(&peers.geometry)?;
+    match open_ring(&dir, &peers, role)? {
+        Some(ring) => claim(Files { place: place.clone(), dir, peers, ring, role }),
+        None => Ok(None),
+    }
+}
+
+/// Opens the topic's directory; `None` when it isn't there.
+pub(super) fn open_dir(place: &Place, root: &Dir) -> Result<Option<Dir>> {
+    match root.open_dir(&place.name) {
+        Ok(dir) => Ok(Some(dir)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno @ (Errno::LOOP | Errno::NOTDIR)) => {
+            let reason = format!("it is not a directory of its own ({errno})");
+            Err(Error::NotTrusted { path: root.join(&place.name), reason })
+        }
+        Err(errno) => Err(Error::os("open", root.join(&place.name), errno)),
+    }
+}
+
+/// Deletes the topic if nobody uses it. True when it is deleted, or being deleted.
+pub(super) fn remove_unused(place: &Place, dir: &Dir, peers: &Peers) -> Result<bool> {
     if peers.is_removed() && peers.someone_is_live()? {
         // Deleting it would split its users from those to come.
         return Err(Error::corrupt(dir.join("peers"), "it says that the topic is removed, but it is in use"));
     }
-    if peers.is_removed() || peers.remove_if_deserted()? {
-        super::remove::delete(place, &dir);
-        return Ok(None);
+    let unused = peers.is_removed() || peers.remove_if_deserted()?;
+    if unused {
+        super::remove::delete(place, dir);
     }
-    wanted.check(&peers.geometry)?;
-    let ring = match open_ring(&dir, &peers, role) {
-        // Deleted under our eyes, not damaged.
-        Err(_) if peers.is_removed() => return Ok(None),
-        other => other?,
-    };
-    claim(Files { place: place.clone(), dir, peers, ring, role })
+    Ok(unused)
 }
 
 /// Opens and checks `peers`; `None` when it isn't there: it is the last file that a removal deletes.
-fn open_peers(dir: &Dir) -> Result<Option<Peers>> {
+pub(super) fn open_peers(dir: &Dir) -> Result<Option<Peers>> {
     let mut missing = false;
     let opened = LockFile::open(|| {
         dir.open_file("peers", Access::ReadWrite).map_err(|errno| {
@@ -69,7 +80,15 @@ fn open_peers(dir: &Dir) -> Result<Option<Peers>> {
     Ok(Some(Peers { lock, map, geometry, instance, joined: AtomicU64::new(0) }))
 }
 
-fn open_ring(dir: &Dir, peers: &Peers, role: Role) -> Result<Mapping> {
+/// Opens and checks `ring`; `None` when it was deleted under our eyes.
+pub(super) fn open_ring(dir: &Dir, peers: &Peers, role: Role) -> Result<Option<Mapping>> {
+    match map_ring(dir, peers, role) {
+        Err(_) if peers.is_removed() => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+fn map_ring(dir: &Dir, peers: &Peers, role: Role) -> Result<Mapping> {
     let path = dir.join("ring");
     let file = dir.open_file("ring", role.ring_access()).map_err(|errno| dir.refusal("ring", errno))?;
     let (geometry, instance) = read_header(&file, RING_MAGIC, &path)?;

@@ -21,7 +21,9 @@
 //! directory and is out of reach. Deleting ends with `rmdir`, which refuses a directory that isn't empty; a new
 //! topic is put in place by `rename`, which replaces an empty one. So nobody ever waits for anybody here.
 
+mod audit;
 mod create;
+mod gc;
 mod join;
 pub(crate) mod layout;
 mod name;
@@ -46,6 +48,9 @@ use layout::{
     WAKES_OFFSET,
 };
 use root::RootPath;
+
+pub use audit::{audit, Audit, Finding, TopicAudit};
+pub use gc::{gc, Collected};
 
 /// Sizes when neither the topic exists nor the caller asks.
 const DEFAULTS: Geometry = Geometry { capacity: 64, participants: 128, holds: 8 };

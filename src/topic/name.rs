@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A topic's name as a file name: every byte but letters, digits, `-`, `_` and inner `.` is percent-escaped.
 
-use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
+use percent_encoding::{percent_decode_str, utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
 use crate::error::{Error, Result};
 
@@ -30,6 +30,12 @@ pub(crate) fn escape(name: &str) -> Result<String> {
     Err(Error::InvalidName { name: name.chars().take(64).collect(), reason })
 }
 
+/// The topic whose directory is `file`; `None` when it is no topic's.
+pub(crate) fn unescape(file: &str) -> Option<String> {
+    let name = percent_decode_str(file).decode_utf8().ok()?.into_owned();
+    (escape(&name).ok()? == file).then_some(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +47,16 @@ mod tests {
         assert_eq!(escape("..").unwrap(), "%2E.");
         assert_eq!(escape("größe").unwrap(), "gr%C3%B6%C3%9Fe");
         assert_eq!(escape("a%b").unwrap(), "a%25b");
+    }
+
+    #[test]
+    fn file_names_become_names_again() {
+        for name in ["camera", "/camera/left.raw", "..", "größe", "a%b", " "] {
+            assert_eq!(unescape(&escape(name).unwrap()).unwrap(), name);
+        }
+        for file in ["", ".new-0123", "a b", "a%2", "%61", "%ff", "%2f", "a%00"] {
+            assert_eq!(unescape(file), None, "{file}");
+        }
     }
 
     #[test]

@@ -38,6 +38,17 @@ impl Files {
         Ok(())
     }
 
+    /// Recovers `q` if it is dead. False: it is alive, or free, or somebody else is at it.
+    pub(super) fn recover_if_dead(&self, q: u32) -> Result<bool> {
+        let word = self.peers.status()[q as usize].load(Ordering::Acquire);
+        if status::state(word) == status::FREE || !self.peers.lock.try_lock(q)? {
+            return Ok(false);
+        }
+        let result = self.recover(q);
+        self.peers.lock.unlock(q);
+        result.map(|()| true)
+    }
+
     /// Leaves the segments of `q` to whoever needs them. Messages in them stay readable.
     fn orphan_segments(&self, q: u32) -> Result<()> {
         if self.role == Role::Publisher {
@@ -105,13 +116,6 @@ impl Topic {
     }
 
     fn recover_if_dead(&self, q: u32) -> Result<bool> {
-        let peers = &self.files.peers;
-        let word = peers.status()[q as usize].load(Ordering::Acquire);
-        if q == self.q || status::state(word) == status::FREE || !peers.lock.try_lock(q)? {
-            return Ok(false);
-        }
-        let result = self.files.recover(q);
-        peers.lock.unlock(q);
-        result.map(|()| true)
+        Ok(q != self.q && self.files.recover_if_dead(q)?)
     }
 }

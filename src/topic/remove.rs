@@ -73,7 +73,7 @@ fn delete_all_but_peers(dir: &Dir) {
 
 fn delete_empty(place: &Place) {
     // Not made anew if it was taken away.
-    if let Ok(root) = place.root.open_existing() {
+    if let Ok(Some(root)) = place.root.open_existing() {
         root.remove_dir(&place.name);
     }
     place.root.remove_if_empty();

@@ -43,19 +43,19 @@ impl RootPath {
             match Dir::open_path(&self.path) {
                 Ok(dir) => return self.trusted(dir),
                 Err(Errno::NOENT) => self.make()?,
-                Err(errno @ (Errno::LOOP | Errno::NOTDIR)) => {
-                    return Err(self.not_trusted(format!("it is not a directory of its own ({errno})")))
-                }
-                Err(errno) => return Err(self.os("open", errno)),
+                Err(errno) => return Err(self.refusal(errno)),
             }
         }
         Err(self.os("open", Errno::NOENT))
     }
 
-    /// Opens the root only if it is there.
-    pub(crate) fn open_existing(&self) -> Result<Dir> {
-        let dir = Dir::open_path(&self.path).map_err(|errno| self.os("open", errno))?;
-        self.trusted(dir)
+    /// Opens the root; `None` when it isn't there.
+    pub(crate) fn open_existing(&self) -> Result<Option<Dir>> {
+        match Dir::open_path(&self.path) {
+            Ok(dir) => self.trusted(dir).map(Some),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(self.refusal(errno)),
+        }
     }
 
     fn make(&self) -> Result<()> {
@@ -87,6 +87,16 @@ impl RootPath {
         if self.is_default {
             point();
             let _ = rustix::fs::rmdir(&self.path);
+        }
+    }
+
+    /// Why the root couldn't be opened.
+    fn refusal(&self, errno: Errno) -> Error {
+        match errno {
+            Errno::LOOP | Errno::NOTDIR => {
+                self.not_trusted(format!("it is not a directory of its own ({errno})"))
+            }
+            errno => self.os("open", errno),
         }
     }
 

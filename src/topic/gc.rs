@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Taking away what the dead left, without joining anything.
+//!
+//! Nothing here is a protocol of its own: it does to every topic what a joiner does to the one that it joins. So it
+//! may run at any time, several at once, beside anybody.
+
+use super::join::{open_dir, open_peers, open_ring, remove_unused};
+use super::remove::delete;
+use super::{create, name, Files, Place, Role, RootPath};
+use crate::error::{Error, Result};
+use crate::options::RootOptions;
+use crate::os::dir::Dir;
+
+/// What [`gc`] did.
+#[derive(Default, Debug)]
+#[non_exhaustive]
+pub struct Collected {
+    /// Topics that nobody used any more, which are gone now.
+    pub removed: Vec<String>,
+    /// Topics that somebody uses.
+    pub in_use: Vec<String>,
+    /// Participants that were dead, whose entries and holds were freed in topics that others use.
+    pub recovered: usize,
+    /// Directories of topics that were never put in place.
+    pub swept: usize,
+    /// Topics that were left alone, and why.
+    pub refused: Vec<Error>,
+}
+
+/// Takes away what the dead left in a root: topics that nobody uses, topics that were never finished, and in topics that are in
+/// use the entries and the holds of the dead. Never what is in use.
+///
+/// Nobody needs to call this: whoever joins a topic does the same for that one. It is for topics that nobody joins any more.
+///
+/// ```
+/// # let root = tempfile::tempdir()?; std::env::set_var("SHM_ROOT", root.path());
+/// let collected = shm::gc(&Default::default())?;
+/// for topic in &collected.removed {
+///     println!("removed {topic}");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`Error::NotTrusted`] and [`Error::Os`] for the root. What can't be done to one topic is in [`Collected::refused`], and a root that
+/// isn't there has nothing to take away.
+pub fn gc(options: &RootOptions) -> Result<Collected> {
+    let root_path = RootPath::new(options.root.as_deref());
+    let mut collected = Collected::default();
+    let Some(root) = root_path.open_existing()? else { return Ok(collected) };
+    collected.swept = create::sweep(&root);
+    let mut files: Vec<_> = root.names()?.into_iter().filter_map(|name| name.into_string().ok()).collect();
+    files.sort_unstable();
+    for file in files {
+        let Some(name) = name::unescape(&file) else { continue };
+        let place = Place { root: root_path.clone(), name: file };
+        match collect(&place, &root, &mut collected.recovered) {
+            Ok(Outcome::Removed) => collected.removed.push(name),
+            Ok(Outcome::InUse) => collected.in_use.push(name),
+            Ok(Outcome::NotThere) => {}
+            Err(error) => collected.refused.push(error),
+        }
+    }
+    root_path.remove_if_empty();
+    Ok(collected)
+}
+
+enum Outcome {
+    Removed,
+    InUse,
+    NotThere,
+}
+
+fn collect(place: &Place, root: &Dir, recovered: &mut usize) -> Result<Outcome> {
+    let Some(dir) = open_dir(place, root)? else { return Ok(Outcome::NotThere) };
+    let Some(peers) = open_peers(&dir)? else {
+        // What a removal leaves last is an empty directory. A directory with something in it may be anybody's.
+        let removed = root.remove_dir(&place.name);
+        return Ok(if removed { Outcome::Removed } else { Outcome::NotThere });
+    };
+    if remove_unused(place, &dir, &peers)? {
+        return Ok(Outcome::Removed);
+    }
+    let Some(ring) = open_ring(&dir, &peers, Role::Subscriber)? else { return Ok(Outcome::Removed) };
+    let files = Files { place: place.clone(), dir, peers, ring, role: Role::Subscriber };
+    for q in 0..files.peers.geometry.participants {
+        *recovered += usize::from(files.recover_if_dead(q)?);
+    }
+    // Whoever left meanwhile saw a lock of ours, took us for a user, and left the topic to us.
+    let removed = files.peers.remove_if_deserted()?;
+    if removed {
+        delete(&files.place, &files.dir);
+    }
+    Ok(if removed { Outcome::Removed } else { Outcome::InUse })
+}
