@@ -12,7 +12,6 @@ use crate::support::random::Random;
 use crate::support::shared::Shared;
 use crate::support::trace::Traced;
 use crate::support::{publishing, rounds, skipped, subscribing, Root};
-use crate::waking::wait_until_asleep;
 
 const TOPIC: &str = "t";
 const CAPACITY: u32 = 4;
@@ -207,7 +206,7 @@ fn kill_once_visible() -> std::io::Result<()> {
         let mut listener = Child::start("stepping::listener", &[&root.text()]);
         let thread = listener.hear_number();
         let mut worker = Worker::start(&root, beside.path(), true)?;
-        wait_until_asleep(listener.pid(), thread);
+        listener.wait_until_asleep(thread);
         while others.subscriber.try_receive().unwrap().is_none() {
             assert!(worker.step(1), "it published nothing");
         }

@@ -42,17 +42,7 @@ impl Sleeper {
 
     /// Until it sleeps in futex(2), as the kernel tells.
     fn wait_until_asleep(&self) {
-        wait_until_asleep(self.child.pid(), self.thread);
-    }
-}
-
-pub fn wait_until_asleep(process: i32, thread: u64) {
-    loop {
-        let call = std::fs::read_to_string(format!("/proc/{process}/task/{thread}/syscall")).unwrap();
-        if call.split(' ').next().and_then(|number| number.parse().ok()) == Some(libc::SYS_futex) {
-            return;
-        }
-        std::thread::yield_now();
+        self.child.wait_until_asleep(self.thread);
     }
 }
 

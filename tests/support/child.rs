@@ -96,6 +96,35 @@ impl Child {
         assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
     }
 
+    /// Whether `thread` of the child is in futex(2).
+    fn is_asleep(&self, thread: u64) -> bool {
+        let call = std::fs::read_to_string(format!("/proc/{}/task/{thread}/syscall", self.pid())).unwrap();
+        call.split(' ').next().and_then(|number| number.parse().ok()) == Some(libc::SYS_futex)
+    }
+
+    /// Waits until `thread` of the child is in futex(2).
+    pub fn wait_until_asleep(&self, thread: u64) {
+        while !self.is_asleep(thread) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Stops the child when `thread` is in futex(2).
+    pub fn stop_asleep(&self, thread: u64) {
+        let state = || std::fs::read_to_string(format!("/proc/{}/task/{thread}/stat", self.pid())).unwrap();
+        loop {
+            self.wait_until_asleep(thread);
+            self.signal(libc::SIGSTOP);
+            while !state().contains(") T ") {
+                std::thread::yield_now();
+            }
+            if self.is_asleep(thread) {
+                return;
+            }
+            self.signal(libc::SIGCONT);
+        }
+    }
+
     pub fn is_alive(&mut self) -> bool {
         self.process.try_wait().unwrap().is_none()
     }

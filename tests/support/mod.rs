@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod child;
+pub mod delay;
 pub mod payload;
 pub mod random;
 pub mod shared;

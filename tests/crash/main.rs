@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A process is killed before every store to shared memory and every system call that others can see, in every
+//! operation of the library; then a second one, at every such point of recovering it. Whatever the two left, the
+//! others go on, and an audit finds nothing amiss.
+//!
+//! Killed *before* each point is enough: between two points nothing changes that anybody else sees. The points are the
+//! library's own (`src/crash.rs`), so this needs its feature `crash-points`.
+//!
+//! - `operations.rs` is the table of what is killed, and the victim's part;
+//! - `world.rs` is who is there beside the victim, and what must hold afterwards;
+//! - `coverage.rs` compares the points in the source with those that were killed at.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod coverage;
+mod operations;
+mod world;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Mutex;
+
+use operations::{Around, Operation, ALL, RECOVERIES};
+use support::child::Role;
+use support::random::Random;
+use world::{Ending, World};
+
+const ROLES: &[Role] =
+    &[("operations::sleeper", operations::sleeper), ("operations::victim", operations::victim)];
+
+#[test]
+#[ignore = "a child's part: the other tests start it"]
+fn child() {
+    support::child::run(ROLES);
+}
+
+/// Does `work` on each item, on as many threads as there are cores.
+fn in_parallel<'a, T: Sync>(items: &'a [T], work: impl Fn(&'a T) + Sync) {
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(2, |cores| cores.get());
+    std::thread::scope(|scope| {
+        let worker = || {
+            while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                work(item);
+            }
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        for worker in workers {
+            if let Err(panic) = worker.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+}
+
+/// The points that `operation` comes by, in order.
+fn points(operation: &Operation) -> Vec<String> {
+    let _context = Context(operation.name.to_owned());
+    let world = World::new(operation.around);
+    let points = world.record(operation);
+    world.check();
+    points
+}
+
+/// Each operation with the number of its points.
+fn counted() -> Vec<(&'static Operation, usize)> {
+    let found = Mutex::new(Vec::new());
+    in_parallel(ALL, |operation| {
+        let count = points(operation).len();
+        found.lock().unwrap().push((operation, count));
+    });
+    found.into_inner().unwrap()
+}
+
+#[test]
+fn a_process_killed_at_any_point_of_any_operation_is_in_nobodys_way() {
+    let cases: Vec<_> = counted()
+        .into_iter()
+        .flat_map(|(operation, count)| (0..count).map(move |at| (operation, at)))
+        .collect();
+    let slowest = AtomicUsize::new(0);
+    in_parallel(&cases, |&(operation, at)| {
+        let context = Context(format!("{}, killed at its point {at}", operation.name));
+        let world = World::new(operation.around);
+        assert_eq!(world.run(operation, at), Ending::Killed, "{context}: it came by fewer points this time");
+        slowest.fetch_max(world.check().as_micros() as usize, Ordering::Relaxed);
+    });
+    println!("{} operations killed at each of their points: {} cases", ALL.len(), cases.len());
+    println!("the longest that a survivor was kept from an operation: {} us", slowest.into_inner());
+}
+
+/// How many of the pairs an ordinary run tries; `SHM_TEST_FACTOR=1000` tries all.
+const PAIRS: u64 = 1500;
+
+#[test]
+fn a_recoverer_killed_at_any_point_is_recovered_in_turn() {
+    // With nobody else there, the recoverer finds the topic deserted: its whole work is to remove it.
+    let mut victims: Vec<_> = counted()
+        .into_iter()
+        .flat_map(|(operation, count)| (0..count).map(move |at| (operation, at)))
+        .collect();
+    let all = victims.len() * RECOVERIES.len();
+    let mut random = Random::printed();
+    let wanted = support::rounds(PAIRS);
+    let tried = AtomicUsize::new(0);
+    let limit = wanted.min(usize::MAX as u64) as usize;
+    // In random order, so that what an ordinary run leaves out is another part each time.
+    for last in (1..victims.len()).rev() {
+        victims.swap(last, random.below(last as u64 + 1) as usize);
+    }
+    let whole = AtomicUsize::new(0);
+    in_parallel(&victims, |&(operation, at)| {
+        for recovery in RECOVERIES {
+            for second in 0.. {
+                if tried.load(Ordering::Relaxed) >= limit {
+                    return;
+                }
+                let context = Context(format!(
+                    "{}, killed at its point {at}; {}, at {second}",
+                    operation.name, recovery.name
+                ));
+                let world = World::new(operation.around);
+                assert_eq!(world.run(operation, at), Ending::Killed, "{context}");
+                let ending = world.run(recovery, second);
+                world.check();
+                tried.fetch_add(1, Ordering::Relaxed);
+                if ending == Ending::Done {
+                    break;
+                }
+            }
+            whole.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    println!(
+        "{} pairs of a victim and a recoverer; {} of {all} recoveries taken apart to the end",
+        tried.into_inner(),
+        whole.into_inner()
+    );
+}
+
+#[test]
+fn every_point_in_the_source_is_killed_at() {
+    let reached = Mutex::new(BTreeSet::new());
+    in_parallel(ALL, |operation| {
+        let points = points(operation);
+        reached.lock().unwrap().extend(points);
+    });
+    coverage::check(&reached.into_inner().unwrap());
+}
+
+/// Says what was tried when it fails.
+struct Context(String);
+
+impl std::fmt::Display for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in this case: {}", self.0);
+        }
+    }
+}
+
+/// The names are what failures and exemptions speak of.
+#[test]
+fn operations_have_names_of_their_own() {
+    let names: BTreeSet<_> = ALL.iter().map(|operation| operation.name).collect();
+    assert_eq!(names.len(), ALL.len());
+    assert!(ALL.iter().any(|operation| operation.around == Around::Nobody));
+}
