@@ -43,7 +43,14 @@ const PRIVATE: &[(&str, &str)] = &[
 ];
 
 /// Points that no operation comes by, and why.
-const UNREACHED: &[(&str, &str, &str)] = &[];
+const UNREACHED: &[(&str, &str, &str)] = &[
+    (
+        "src/ring/reader.rs",
+        "hold.store(0, Ordering::Release);",
+        "another process has to publish between two instructions; tests/processes/stepping.rs kills there",
+    ),
+    ("src/topic/root.rs", "point();", "makes and removes the root itself, which a World already has"),
+];
 
 /// Calls that change what others see, each of which needs a `point()` before it in the same function.
 const VISIBLE: &[&str] = &[
@@ -146,7 +153,7 @@ fn whatever_others_see_has_a_point() {
                 continue;
             }
             let head = lines[..number].iter().rposition(|line| line.contains("fn ")).unwrap_or(0);
-            if !lines[head..number + 4].iter().any(|line| line.contains("point();")) {
+            if !lines[head..lines.len().min(number + 4)].iter().any(|line| line.contains("point();")) {
                 without.push(format!("{file}:{}: {}", number + 1, line.trim()));
             }
         }

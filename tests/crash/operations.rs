@@ -30,6 +30,8 @@ pub enum Around {
     Abandoned,
     /// A topic that somebody was killed in while removing it.
     Removing,
+    /// The same, but only its empty directory is left.
+    Emptied,
     /// A publisher and a subscriber that live.
     Others,
     /// The same, and a dead publisher with messages in the ring and a dead subscriber with samples.
@@ -38,14 +40,18 @@ pub enum Around {
     TheForgotten,
     /// The others, and segments whose publisher is dead and recovered; its messages are in the ring.
     Orphans,
+    /// The others, and a publisher that was killed while it made a segment.
+    Growing,
     /// The others, and while the victim is there, a publisher and a subscriber come and die.
     TheDying,
     /// The others, and a publisher that was killed between its slot and the hint.
     HintBehind,
     /// The others, and a subscriber that sleeps.
     Sleeper,
-    /// The others, and as many more as there is room for, all dead.
+    /// The others, and as many more subscribers as there is room for, all dead.
     Crowd,
+    /// The same, but publishers.
+    CrowdOfPublishers,
 }
 
 /// Something that a victim does.
@@ -150,12 +156,22 @@ pub const ALL: &[Operation] = &[
         NOTHING,
         Victim::publisher,
     ),
+    operation("join to subscribe and recover one who grew", Around::Growing, NOTHING, Victim::subscriber),
     operation("join in the place of the dead", Around::Crowd, NOTHING, Victim::subscriber),
+    operation("join where the dead can't be recovered", Around::CrowdOfPublishers, NOTHING, |v| {
+        // Room to map the topic's files, but not once more to recover.
+        limit_memory(64 << 10);
+        subscriber(&v.root).map(drop).unwrap_err();
+    }),
     // Loaning.
     operation("grow", Around::Others, Victim::publisher, |v| drop(v.loan(SMALL))),
     operation("grow by another size", Around::Others, published, |v| drop(v.loan(LARGE))),
     operation("grow where no file can", Around::Others, without_files, |v| {
         v.publisher.as_ref().unwrap().loan(LARGE).unwrap_err();
+    }),
+    operation("grow where nothing can be mapped", Around::Others, Victim::publisher, |v| {
+        limit_memory(256 << 10);
+        v.publisher.as_ref().unwrap().loan(1 << 20).unwrap_err();
     }),
     operation("adopt an orphan", Around::Orphans, Victim::publisher, |v| drop(v.loan(LARGE))),
     operation("adopt no orphan of another size", Around::Orphans, Victim::publisher, |v| {
@@ -204,6 +220,7 @@ pub const ALL: &[Operation] = &[
     // Clearing up.
     operation("gc of a deserted topic", Around::Deserted, NOTHING, |v| v.gc()),
     operation("gc of one half removed", Around::Removing, NOTHING, |v| v.gc()),
+    operation("gc of one all but removed", Around::Emptied, NOTHING, |v| v.gc()),
     operation("gc of an abandoned one", Around::Abandoned, NOTHING, |v| v.gc()),
     operation("gc among the living", Around::TheDead, NOTHING, |v| v.gc()),
 ];
@@ -268,6 +285,13 @@ fn without_files(victim: &mut Victim) {
     // SAFETY: sets what a signal does.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     limit(libc::RLIMIT_FSIZE, 1024);
+}
+
+/// Lets this process map `more` bytes and no more.
+fn limit_memory(more: u64) {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
+    limit(libc::RLIMIT_AS, pages * 4096 + more);
 }
 
 fn limit(what: libc::__rlimit_resource_t, value: u64) {

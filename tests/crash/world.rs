@@ -20,6 +20,9 @@ const LONGEST: Duration = Duration::from_millis(100);
 const OWN: u64 = 1000;
 const NEWCOMER: u64 = 1001;
 
+/// How many there is room for beside us.
+const OTHERS: usize = operations::PARTICIPANTS as usize - 2;
+
 /// What became of a victim.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ending {
@@ -41,7 +44,8 @@ impl World {
     pub fn new(around: Around) -> World {
         let root = Root::new();
         let mut world = World { root, around, own: None, sleeper: None, victims: Cell::new(0) };
-        if !matches!(around, Around::Nobody | Around::Deserted | Around::Abandoned | Around::Removing) {
+        use Around::{Abandoned, Deserted, Emptied, Nobody, Removing};
+        if !matches!(around, Nobody | Deserted | Abandoned | Removing | Emptied) {
             let mut own = Own::join(&world.root, OWN);
             own.go_on(CAPACITY + 2);
             world.own = Some(own);
@@ -57,6 +61,8 @@ impl World {
             Around::Abandoned => self.die_before("make a topic, to publish", "src/topic/create.rs", 0),
             // All is deleted but `peers`, and the directory.
             Around::Removing => self.die_before("leave last, as a publisher", "src/topic/remove.rs", 1),
+            Around::Emptied => self.die_before("leave last, as a publisher", "src/topic/remove.rs", 0),
+            Around::Growing => self.die_before("grow", "src/pool/mod.rs", 0),
             Around::TheDead => self.die(&[&DEATHS[0], &DEATHS[1]]),
             Around::TheForgotten => {
                 self.die(&[&DEATHS[0], &DEATHS[1]]);
@@ -74,7 +80,8 @@ impl World {
                 sleeper.stop_asleep(thread);
                 self.sleeper = Some(sleeper);
             }
-            Around::Crowd => self.die(&[&DEATHS[1]; operations::PARTICIPANTS as usize - 2]),
+            Around::Crowd => self.die(&[&DEATHS[1]; OTHERS]),
+            Around::CrowdOfPublishers => self.die(&[&DEATHS[0]; OTHERS]),
         }
     }
 
