@@ -17,7 +17,7 @@ mod coverage;
 mod operations;
 mod world;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 
@@ -75,67 +75,75 @@ fn counted() -> Vec<(&'static Operation, usize)> {
 
 #[test]
 fn a_process_killed_at_any_point_of_any_operation_is_in_nobodys_way() {
-    let cases: Vec<_> = counted()
+    let cases: Vec<Victim> = counted()
         .into_iter()
         .flat_map(|(operation, count)| (0..count).map(move |at| (operation, at)))
         .collect();
     let slowest = AtomicUsize::new(0);
-    in_parallel(&cases, |&(operation, at)| {
-        let context = Context(format!("{}, killed at its point {at}", operation.name));
-        let world = World::new(operation.around);
-        assert_eq!(world.run(operation, at), Ending::Killed, "{context}: it came by fewer points this time");
-        slowest.fetch_max(world.check().as_micros() as usize, Ordering::Relaxed);
+    in_parallel(&cases, |victim| {
+        let _context = Context(format!("{victim:?}"));
+        slowest.fetch_max(world_with(victim).check().as_micros() as usize, Ordering::Relaxed);
     });
     println!("{} operations killed at each of their points: {} cases", ALL.len(), cases.len());
     println!("the longest that a survivor was kept from an operation: {} us", slowest.into_inner());
 }
 
-/// How many of the pairs an ordinary run tries; `SHM_TEST_FACTOR=1000` tries all.
-const PAIRS: u64 = 1500;
+/// A victim, and the point that it was killed at.
+type Victim = (&'static Operation, usize);
 
+/// One who comes by the dead, and the points that it comes by in doing so.
+type Recovery = (&'static Operation, Vec<String>);
+
+fn world_with(&(operation, at): &Victim) -> World {
+    let world = World::new(operation.around);
+    assert_eq!(world.run(operation, at), Ending::Killed, "it came by fewer points this time");
+    world
+}
+
+/// A recovery is taken apart once for each way in which it can go, that is for each sequence of points: the one who is recovered is any of
+/// those who make it go that way, another one in each run. With `SHM_TEST_FACTOR` it is taken apart for each of them.
 #[test]
 fn a_recoverer_killed_at_any_point_is_recovered_in_turn() {
-    // With nobody else there, the recoverer finds the topic deserted: its whole work is to remove it.
-    let mut victims: Vec<_> = counted()
+    let mut victims: Vec<Victim> = counted()
         .into_iter()
+        // It takes a second each time, and recovers as the others do.
+        .filter(|(operation, _)| operation.name != operations::SLOW)
         .flat_map(|(operation, count)| (0..count).map(move |at| (operation, at)))
         .collect();
-    let all = victims.len() * RECOVERIES.len();
     let mut random = Random::printed();
-    let wanted = support::rounds(PAIRS);
-    let tried = AtomicUsize::new(0);
-    let limit = wanted.min(usize::MAX as u64) as usize;
-    // In random order, so that what an ordinary run leaves out is another part each time.
     for last in (1..victims.len()).rev() {
         victims.swap(last, random.below(last as u64 + 1) as usize);
     }
-    let whole = AtomicUsize::new(0);
-    in_parallel(&victims, |&(operation, at)| {
+    let ways: Mutex<BTreeMap<Recovery, Vec<Victim>>> = Mutex::default();
+    in_parallel(&victims, |victim| {
         for recovery in RECOVERIES {
-            for second in 0.. {
-                if tried.load(Ordering::Relaxed) >= limit {
-                    return;
-                }
-                let context = Context(format!(
-                    "{}, killed at its point {at}; {}, at {second}",
-                    operation.name, recovery.name
-                ));
-                let world = World::new(operation.around);
-                assert_eq!(world.run(operation, at), Ending::Killed, "{context}");
-                let ending = world.run(recovery, second);
-                world.check();
-                tried.fetch_add(1, Ordering::Relaxed);
-                if ending == Ending::Done {
-                    break;
-                }
-            }
-            whole.fetch_add(1, Ordering::Relaxed);
+            let _context = Context(format!("{victim:?}, {}", recovery.name));
+            let world = world_with(victim);
+            let points = world.record(recovery);
+            world.check();
+            ways.lock().unwrap().entry((recovery, points)).or_default().push(*victim);
         }
     });
+    let ways = ways.into_inner().unwrap();
+    let each = if support::factor() > 1 { usize::MAX } else { 1 };
+    let pairs: Vec<(Victim, &Operation, usize)> = ways
+        .iter()
+        .flat_map(|((recovery, points), victims)| {
+            let victims = victims.iter().take(each);
+            victims.flat_map(move |&victim| (0..points.len()).map(move |at| (victim, *recovery, at)))
+        })
+        .collect();
+    in_parallel(&pairs, |(victim, recovery, at)| {
+        let _context = Context(format!("{victim:?}; {}, killed at its point {at}", recovery.name));
+        let world = world_with(victim);
+        assert_eq!(world.run(recovery, *at), Ending::Killed, "it came by fewer points this time");
+        world.check();
+    });
     println!(
-        "{} pairs of a victim and a recoverer; {} of {all} recoveries taken apart to the end",
-        tried.into_inner(),
-        whole.into_inner()
+        "{} victims, {} ways of recovering them, killed at each point: {} pairs",
+        victims.len(),
+        ways.len(),
+        pairs.len()
     );
 }
 
@@ -151,12 +159,6 @@ fn every_point_in_the_source_is_killed_at() {
 
 /// Says what was tried when it fails.
 struct Context(String);
-
-impl std::fmt::Display for Context {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 impl Drop for Context {
     fn drop(&mut self) {

@@ -55,13 +55,38 @@ pub enum Around {
 }
 
 /// Something that a victim does.
-#[derive(Debug)]
 pub struct Operation {
     pub name: &'static str,
     pub around: Around,
     /// What it did before.
     prepare: fn(&mut Victim),
     act: fn(&mut Victim),
+}
+
+impl Ord for Operation {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.name.cmp(other.name)
+    }
+}
+
+impl PartialOrd for Operation {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Operation {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Operation {}
+
+impl std::fmt::Debug for Operation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
 }
 
 /// A victim's handles.
@@ -139,6 +164,9 @@ const fn operation(
 
 const NOTHING: fn(&mut Victim) = |_| ();
 
+/// The one that takes long.
+pub const SLOW: &str = "sleep until the dead are looked for";
+
 pub const ALL: &[Operation] = &[
     // Coming.
     operation("make a topic, to publish", Around::Nobody, NOTHING, Victim::publisher),
@@ -198,7 +226,7 @@ pub const ALL: &[Operation] = &[
         let wait = Duration::from_millis(1);
         assert!(v.subscriber.as_ref().unwrap().receive_timeout(wait).unwrap().is_none());
     }),
-    operation("sleep until the dead are looked for", Around::TheDying, Victim::subscriber, |v| {
+    operation(SLOW, Around::TheDying, Victim::subscriber, |v| {
         let wait = Duration::from_millis(1100);
         while v.subscriber.as_ref().unwrap().receive_timeout(wait).unwrap().is_some() {}
     }),
