@@ -147,6 +147,52 @@ fn a_recoverer_killed_at_any_point_is_recovered_in_turn() {
     );
 }
 
+/// What is taken apart by the instruction, and how many of them an ordinary run tries.
+const STEPPED: &[(&str, u64)] = &[
+    ("publish", 60),
+    ("publish to one who sleeps", 30),
+    ("publish where the hint is behind", 30),
+    ("evict", 30),
+    ("receive", 60),
+    ("receive after a lap", 30),
+    ("release", 30),
+    ("join to publish and recover the dead", 40),
+    ("gc among the living", 40),
+];
+
+/// So many instructions behind a system call are tried at most; there may be millions between two in a build that isn't optimised, which take seconds.
+const INSTRUCTIONS: u64 = 2000;
+
+/// Beyond the points: the library should have none that matters between two of them, but the processor doesn't know of points. The
+/// seed chooses the system call and the number of instructions behind it.
+fn at_instructions() -> std::io::Result<()> {
+    let mut random = Random::printed();
+    let mut cases = Vec::new();
+    for &(name, usual) in STEPPED {
+        let operation = ALL.iter().find(|operation| operation.name == name).unwrap();
+        let world = World::new(operation.around);
+        let calls = world.step(operation, u64::MAX, 0)?;
+        world.check();
+        let mut behind = || (operation, random.below(calls + 1), random.below(INSTRUCTIONS));
+        cases.extend((0..support::rounds(usual)).map(|_| behind()));
+    }
+    in_parallel(&cases, |&(operation, calls, instructions)| {
+        let _context = Context(format!("{operation:?}, {instructions} instructions behind its call {calls}"));
+        let world = World::new(operation.around);
+        world.step(operation, calls, instructions).unwrap();
+        world.check();
+    });
+    println!("{} kills", cases.len());
+    Ok(())
+}
+
+#[test]
+fn a_process_killed_at_any_instruction_is_in_nobodys_way() {
+    if let Err(error) = at_instructions() {
+        support::skipped(&format!("ptrace isn't permitted: {error}"));
+    }
+}
+
 #[test]
 fn every_point_in_the_source_is_killed_at() {
     let reached = Mutex::new(BTreeSet::new());

@@ -8,6 +8,7 @@ use shm::{Loan, Publisher, PublisherOptions, RootOptions, Sample, Subscriber, Su
 
 use crate::support::child::{this_thread, Parent};
 use crate::support::payload::Id;
+use crate::support::shared::Shared;
 use crate::support::{publishing, subscribing};
 
 pub const TOPIC: &str = "t";
@@ -352,15 +353,35 @@ pub fn victim(mut parent: Parent) {
     let operation =
         [ALL, RECOVERIES, DEATHS].into_iter().flatten().find(|operation| operation.name == name).unwrap();
     (operation.prepare)(&mut victim);
+    parent.say(this_thread());
     parent.say_and_wait("prepared");
     match at.parse() {
         Ok(at) => shm::crash::kill_at(at),
-        Err(_) => shm::crash::record(),
+        Err(_) if at.is_empty() => shm::crash::record(),
+        Err(_) => return stepped(operation, &mut victim, std::path::Path::new(&at)),
     }
     (operation.act)(&mut victim);
     parent.say(shm::crash::recorded().join(" "));
     // What it has it takes to its grave.
     parent.say_and_wait("done");
+}
+
+/// The words by which a victim whose single instructions are counted tells where it is.
+pub const BEGUN: usize = 0;
+pub const DONE: usize = 1;
+
+/// Acts between two words in the file `shared`, and waits to be killed.
+fn stepped(operation: &Operation, victim: &mut Victim, shared: &std::path::Path) {
+    let shared = Shared::open(shared);
+    shared.set(BEGUN, 1);
+    // SAFETY: a plain system call, at which the parent stops this process.
+    unsafe { libc::getppid() };
+    (operation.act)(victim);
+    shared.set(DONE, 1);
+    loop {
+        // SAFETY: a plain system call.
+        unsafe { libc::pause() };
+    }
 }
 
 /// Sleeps for each message, and tells what came.

@@ -12,6 +12,8 @@ use crate::operations::{self, Around, Operation, ALL, CAPACITY, DEATHS, SMALL};
 use crate::support::child::Child;
 use crate::support::delay::Delay;
 use crate::support::payload::Id;
+use crate::support::shared::Shared;
+use crate::support::trace::Traced;
 use crate::support::Root;
 
 /// No survivor is kept from anything for longer, whatever happens to others.
@@ -85,18 +87,19 @@ impl World {
         }
     }
 
-    fn start(&self, operation: &Operation, at: &str) -> Child {
+    fn start(&self, operation: &Operation, at: &str) -> (Child, i32) {
         let id = self.victims.replace(self.victims.get() + 1);
         let arguments: [&dyn ToString; 4] = [&self.root.text(), &operation.name, &at, &id];
         let mut child = Child::start("operations::victim", &arguments);
+        let thread = child.hear_number() as i32;
         child.expect("prepared");
-        child
+        (child, thread)
     }
 
     /// All of them come, and then all die.
     fn die(&self, deaths: &[&Operation]) {
         let dying: Vec<_> = deaths.iter().map(|death| self.start(death, "")).collect();
-        dying.into_iter().for_each(Child::kill);
+        dying.into_iter().for_each(|(child, _)| child.kill());
     }
 
     /// A victim dies in `operation` at the `before_last`th last point that is in `file`.
@@ -129,7 +132,7 @@ impl World {
     }
 
     fn act(&self, operation: &Operation, at: &str) -> Option<String> {
-        let mut victim = self.start(operation, at);
+        let (mut victim, _) = self.start(operation, at);
         if self.around == Around::TheDying {
             self.die(&[&DEATHS[0], &DEATHS[1]]);
         }
@@ -140,6 +143,34 @@ impl World {
         }
         victim.kill();
         points
+    }
+
+    /// Runs `operation` in a victim that is killed `instructions` behind its `calls`th system call; returns how many calls it did.
+    pub fn step(&self, operation: &Operation, calls: u64, instructions: u64) -> std::io::Result<u64> {
+        let beside = tempfile::NamedTempFile::new().unwrap();
+        let shared = Shared::open(beside.path());
+        let (mut victim, thread) = self.start(operation, beside.path().to_str().unwrap());
+        let mut traced = Traced::attach(victim.pid(), thread)?;
+        victim.say("act");
+        while shared.get(operations::BEGUN) == 0 {
+            assert!(traced.run_to_call(), "it ended by itself");
+        }
+        // The end of the call that it told by.
+        assert!(traced.run_to_call());
+        let is_at_work = || shared.get(operations::DONE) == 0;
+        let mut done = 0;
+        while done < calls && is_at_work() {
+            // Into the call, and out of it.
+            assert!(traced.run_to_call() && (!is_at_work() || traced.run_to_call()), "it ended by itself");
+            done += u64::from(is_at_work());
+        }
+        for _ in 0..instructions {
+            assert!(!is_at_work() || traced.step(), "it ended by itself");
+        }
+        victim.signal(libc::SIGKILL);
+        traced.gone();
+        victim.kill();
+        Ok(done)
     }
 
     /// Everybody who is left goes on, newcomers come, nothing is amiss or left over. Returns the longest that one of them
