@@ -22,7 +22,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// An option is outside what it may be.
-    #[error("option {option} is {found}, but must be {allowed}")]
+    #[error("option {option} is {found}, but must be {allowed}", found = shown(option, *found))]
     InvalidOption {
         /// The option's name.
         option: &'static str,
@@ -31,8 +31,8 @@ pub enum Error {
         /// What it may be.
         allowed: &'static str,
     },
-    /// The topic exists already and is smaller than what was asked for.
-    #[error("the topic exists with {option} {found}, but {wanted} was asked for; ask for no more than it has, or end its users first")]
+    /// The topic exists already and is smaller than what was asked for, or shared with others.
+    #[error("the topic exists with {option} {found}, but {wanted} was asked for; ask for {hint}, or end its users first", found = shown(option, *found), wanted = shown(option, *wanted), hint = hint(option))]
     Mismatch {
         /// The option's name.
         option: &'static str,
@@ -103,7 +103,7 @@ pub enum Error {
         /// The version that this library speaks.
         supported: u32,
     },
-    /// The root directory isn't safe to use.
+    /// A directory or file isn't safe to use: it belongs to others, or others may write to it.
     #[error("{path} is not trusted: {reason}")]
     NotTrusted {
         /// The path.
@@ -156,6 +156,12 @@ impl Error {
         Error::Os { call, path: path.into(), source: errno.into() }
     }
 
+    /// A call that the system didn't permit, with words about why.
+    pub(crate) fn denied(call: &'static str, path: impl Into<String>, why: &str) -> Self {
+        let source = io::Error::new(io::ErrorKind::PermissionDenied, format!("permission denied: {why}"));
+        Error::Os { call, path: path.into(), source }
+    }
+
     /// A failed call of something that takes space on the file system.
     pub(crate) fn space(
         call: &'static str,
@@ -168,5 +174,22 @@ impl Error {
             Errno::NOSPC | Errno::DQUOT | Errno::FBIG => Error::NoSpace { path: path.into(), wanted },
             other => Error::os(call, path, other),
         }
+    }
+}
+
+/// An option's value as people write it.
+fn shown(option: &str, value: u64) -> String {
+    if option == "mode" {
+        format!("{value:04o}")
+    } else {
+        value.to_string()
+    }
+}
+
+/// What may be asked of a topic that exists.
+fn hint(option: &str) -> &'static str {
+    match option {
+        "mode" | "group" => "what it has, or for none",
+        _ => "no more than it has",
     }
 }

@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use crate::topic::Wanted;
+use crate::error::Result;
+use crate::os::sharing::Sharing;
+use crate::topic::{RootPath, Wanted};
 
 /// Shared memory that a publisher may take when nothing else is said, in bytes.
 pub(crate) const DEFAULT_MEMORY: u64 = 256 << 20;
@@ -27,6 +29,13 @@ pub struct PublisherOptions {
     pub memory: u64,
     /// Whether each message carries the time of its publication (CLOCK_REALTIME; reading the clock takes some 25 ns).
     pub timestamps: bool,
+    /// The permission bits of the topic's files: 0o600, 0o640 or 0o660, whatever the umask says; the directory can be entered by
+    /// who may read. An existing topic must have the same. Default: as the topic has it; when it is made 0o600, with a `group` 0o660.
+    pub mode: u32,
+    /// The group, by its id, that shares the topic: its members may join, recover and remove it, each with this option. They
+    /// need a root of their own, which is made for them when it isn't there (mode 0770, with that group), as the default root
+    /// is its user's alone; and they are trusted not to be malicious. Default `None`: the topic is this user's alone.
+    pub group: Option<u32>,
 }
 
 /// Options of a [`Subscriber`](crate::Subscriber). Zero means: as the topic has it, or the default when it is made.
@@ -43,6 +52,13 @@ pub struct SubscriberOptions {
     /// How many messages from before the join to receive, as far as the topic still keeps them; `u32::MAX`: all.
     /// Default 0: from now on.
     pub history: u32,
+    /// The permission bits of the topic's files: 0o600, 0o640 or 0o660, whatever the umask says; the directory can be entered by
+    /// who may read. An existing topic must have the same. Default: as the topic has it; when it is made 0o600, with a `group` 0o660.
+    pub mode: u32,
+    /// The group, by its id, that shares the topic: its members may join, recover and remove it, each with this option. They
+    /// need a root of their own, which is made for them when it isn't there (mode 0770, with that group), as the default root
+    /// is its user's alone; and they are trusted not to be malicious. Default `None`: the topic is this user's alone.
+    pub group: Option<u32>,
 }
 
 /// Which directory of topics to look after.
@@ -50,17 +66,27 @@ pub struct SubscriberOptions {
 pub struct RootOptions {
     /// The directory that holds the topics; `None`: `$SHM_ROOT`, else `/dev/shm/shm-<uid>`.
     pub root: Option<PathBuf>,
+    /// The group that shares the topics, as for [`PublisherOptions::group`]. Default `None`: they are this user's alone.
+    pub group: Option<u32>,
+}
+
+impl RootOptions {
+    pub(crate) fn path(&self) -> Result<RootPath> {
+        RootPath::new(self.root.as_deref()).shared(Sharing::new(0, self.group)?)
+    }
 }
 
 impl PublisherOptions {
     pub(crate) fn wanted(&self) -> Wanted {
-        Wanted { capacity: self.capacity, participants: self.participants, holds: self.holds }
+        let Self { capacity, participants, holds, mode, group, .. } = *self;
+        Wanted { capacity, participants, holds, mode, group }
     }
 }
 
 impl SubscriberOptions {
     pub(crate) fn wanted(&self) -> Wanted {
-        Wanted { capacity: self.capacity, participants: self.participants, holds: self.holds }
+        let Self { capacity, participants, holds, mode, group, .. } = *self;
+        Wanted { capacity, participants, holds, mode, group }
     }
 }
 

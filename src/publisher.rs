@@ -51,7 +51,7 @@ impl Publisher {
     ///
     /// # Errors
     /// [`Error::InvalidName`] and [`Error::InvalidOption`] for what the caller got wrong; [`Error::Mismatch`] when the
-    /// topic exists with less; [`Error::NoParticipant`], [`Error::NoSpace`] when there is no room;
+    /// topic exists with less, or is shared with others; [`Error::NoParticipant`], [`Error::NoSpace`] when there is no room;
     /// [`Error::NotTrusted`], [`Error::Corrupt`], [`Error::Version`] for files that can't be used; [`Error::Os`].
     pub fn with_options(topic: &str, options: &PublisherOptions) -> Result<Publisher> {
         let topic = Topic::open(topic, options.root.as_deref(), options.wanted(), Role::Publisher)?;

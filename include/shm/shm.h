@@ -123,7 +123,7 @@
 #define SHM_ERR_NO_SEGMENT -8
 
 /**
- * The topic exists already and is smaller than what was asked for.
+ * The topic exists already and is smaller than what was asked for, or shared with others.
  */
 #define SHM_ERR_MISMATCH -9
 
@@ -138,7 +138,7 @@
 #define SHM_ERR_VERSION -11
 
 /**
- * The root directory isn't safe to use.
+ * A directory or file isn't safe to use: it belongs to others, or others may write to it.
  */
 #define SHM_ERR_NOT_TRUSTED -12
 
@@ -239,6 +239,25 @@ typedef struct shm_publisher_options {
      * Bytes of shared memory that this publisher's messages may take. 0: 256 MiB.
      */
     uint64_t memory;
+    /**
+     * The permission bits of the topic's files: 0600, 0640 or 0660, whatever the umask says; the directory can be entered by
+     * who may read. An existing topic must have the same. 0: as the topic has it; when made 0600, with a group 0660.
+     */
+    uint32_t mode;
+    /**
+     * 1: the members of `group` share the topic. 0: it is this user's alone, and `group` must be 0.
+     */
+    uint32_t has_group;
+    /**
+     * The group, by its id, whose members may join, recover and remove the topic, each with this option. They need a root of
+     * their own, which is made for them when it isn't there (mode 0770, with that group), as the default root is its
+     * user's alone; and they are trusted not to be malicious.
+     */
+    uint32_t group;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
 } shm_publisher_options;
 
 /**
@@ -269,6 +288,25 @@ typedef struct shm_subscriber_options {
      * How many messages from before the join to receive, as far as the topic still keeps them. SHM_HISTORY_ALL: all.
      */
     uint32_t history;
+    /**
+     * The permission bits of the topic's files: 0600, 0640 or 0660, whatever the umask says; the directory can be entered by
+     * who may read. An existing topic must have the same. 0: as the topic has it; when made 0600, with a group 0660.
+     */
+    uint32_t mode;
+    /**
+     * 1: the members of `group` share the topic. 0: it is this user's alone, and `group` must be 0.
+     */
+    uint32_t has_group;
+    /**
+     * The group, by its id, whose members may join, recover and remove the topic, each with this option. They need a root of
+     * their own, which is made for them when it isn't there (mode 0770, with that group), as the default root is its
+     * user's alone; and they are trusted not to be malicious.
+     */
+    uint32_t group;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
 } shm_subscriber_options;
 
 /**
@@ -350,7 +388,7 @@ int32_t shm_subscriber_options_init(struct shm_subscriber_options *options);
  * `shm_publisher_destroy`. Any thread may call this at any time.
  *
  * Errors: SHM_ERR_NULL, SHM_ERR_INVALID_NAME, SHM_ERR_INVALID_OPTION; SHM_ERR_MISMATCH when the topic
- * exists and is smaller than `options` ask for; SHM_ERR_NO_PARTICIPANT, SHM_ERR_NO_SPACE,
+ * exists and is smaller than `options` ask for, or shared with others; SHM_ERR_NO_PARTICIPANT, SHM_ERR_NO_SPACE,
  * SHM_ERR_NOT_TRUSTED, SHM_ERR_VERSION, SHM_ERR_CORRUPT, SHM_ERR_OS.
  */
 int32_t shm_publisher_create(const char *topic,
@@ -456,7 +494,7 @@ void shm_loan_destroy(struct shm_loan *loan);
  * `shm_subscriber_destroy`. Any thread may call this at any time.
  *
  * Errors: SHM_ERR_NULL, SHM_ERR_INVALID_NAME, SHM_ERR_INVALID_OPTION; SHM_ERR_MISMATCH when the topic
- * exists and is smaller than `options` ask for; SHM_ERR_NO_PARTICIPANT, SHM_ERR_NO_SPACE,
+ * exists and is smaller than `options` ask for, or shared with others; SHM_ERR_NO_PARTICIPANT, SHM_ERR_NO_SPACE,
  * SHM_ERR_NOT_TRUSTED, SHM_ERR_VERSION, SHM_ERR_CORRUPT, SHM_ERR_OS.
  */
 int32_t shm_subscriber_create(const char *topic,

@@ -39,6 +39,17 @@ pub struct ShmPublisherOptions {
     pub timestamps: u32,
     /// Bytes of shared memory that this publisher's messages may take. 0: 256 MiB.
     pub memory: u64,
+    /// The permission bits of the topic's files: 0600, 0640 or 0660, whatever the umask says; the directory can be entered by
+    /// who may read. An existing topic must have the same. 0: as the topic has it; when made 0600, with a group 0660.
+    pub mode: u32,
+    /// 1: the members of `group` share the topic. 0: it is this user's alone, and `group` must be 0.
+    pub has_group: u32,
+    /// The group, by its id, whose members may join, recover and remove the topic, each with this option. They need a root of
+    /// their own, which is made for them when it isn't there (mode 0770, with that group), as the default root is its
+    /// user's alone; and they are trusted not to be malicious.
+    pub group: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 impl ShmPublisherOptions {
@@ -50,14 +61,22 @@ impl ShmPublisherOptions {
         holds: 0,
         timestamps: 0,
         memory: 0,
+        mode: 0,
+        has_group: 0,
+        group: 0,
+        reserved: 0,
     };
 
-    const ENDS: [usize; 6] = [
+    const ENDS: [usize; 10] = [
         offset_of!(Self, capacity),
         offset_of!(Self, participants),
         offset_of!(Self, holds),
         offset_of!(Self, timestamps),
         offset_of!(Self, memory),
+        offset_of!(Self, mode),
+        offset_of!(Self, has_group),
+        offset_of!(Self, group),
+        offset_of!(Self, reserved),
         size_of::<Self>(),
     ];
 
@@ -66,12 +85,7 @@ impl ShmPublisherOptions {
     pub(super) unsafe fn read(options: *const Self) -> Result<PublisherOptions, Failure> {
         // SAFETY: the caller's; the struct is plain old data.
         let options = unsafe { read_sized(options, Self::DEFAULT, &Self::ENDS)? };
-        if options.timestamps > 1 {
-            return Err(Failure::option(format!(
-                "option timestamps is {}, but must be 0 or 1",
-                options.timestamps
-            )));
-        }
+        check_flag("timestamps", options.timestamps)?;
         Ok(PublisherOptions {
             // SAFETY: the caller's.
             root: unsafe { path(options.root) },
@@ -80,6 +94,8 @@ impl ShmPublisherOptions {
             holds: options.holds,
             memory: options.memory,
             timestamps: options.timestamps == 1,
+            mode: options.mode,
+            group: group(options.has_group, options.group, options.reserved)?,
         })
     }
 }
@@ -100,6 +116,17 @@ pub struct ShmSubscriberOptions {
     pub holds: u32,
     /// How many messages from before the join to receive, as far as the topic still keeps them. SHM_HISTORY_ALL: all.
     pub history: u32,
+    /// The permission bits of the topic's files: 0600, 0640 or 0660, whatever the umask says; the directory can be entered by
+    /// who may read. An existing topic must have the same. 0: as the topic has it; when made 0600, with a group 0660.
+    pub mode: u32,
+    /// 1: the members of `group` share the topic. 0: it is this user's alone, and `group` must be 0.
+    pub has_group: u32,
+    /// The group, by its id, whose members may join, recover and remove the topic, each with this option. They need a root of
+    /// their own, which is made for them when it isn't there (mode 0770, with that group), as the default root is its
+    /// user's alone; and they are trusted not to be malicious.
+    pub group: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 impl ShmSubscriberOptions {
@@ -110,13 +137,21 @@ impl ShmSubscriberOptions {
         participants: 0,
         holds: 0,
         history: 0,
+        mode: 0,
+        has_group: 0,
+        group: 0,
+        reserved: 0,
     };
 
-    const ENDS: [usize; 5] = [
+    const ENDS: [usize; 9] = [
         offset_of!(Self, capacity),
         offset_of!(Self, participants),
         offset_of!(Self, holds),
         offset_of!(Self, history),
+        offset_of!(Self, mode),
+        offset_of!(Self, has_group),
+        offset_of!(Self, group),
+        offset_of!(Self, reserved),
         size_of::<Self>(),
     ];
 
@@ -132,6 +167,8 @@ impl ShmSubscriberOptions {
             participants: options.participants,
             holds: options.holds,
             history: options.history,
+            mode: options.mode,
+            group: group(options.has_group, options.group, options.reserved)?,
         })
     }
 }
@@ -230,6 +267,24 @@ unsafe fn struct_size(place: *const u8) -> Result<usize, Failure> {
 fn known_size(struct_size: usize, ends: &[usize]) -> usize {
     let shared = ends.iter().copied().filter(|&end| end <= struct_size).max();
     shared.unwrap_or(size_of::<usize>())
+}
+
+fn check_flag(option: &str, value: u32) -> Result<(), Failure> {
+    match value {
+        0 | 1 => Ok(()),
+        _ => Err(Failure::option(format!("option {option} is {value}, but must be 0 or 1"))),
+    }
+}
+
+/// The group to share with. One that is given without the word that it counts is a mistake, and dangerous to pass over.
+fn group(has_group: u32, group: u32, reserved: u32) -> Result<Option<u32>, Failure> {
+    check_flag("has_group", has_group)?;
+    match (has_group, group, reserved) {
+        (_, _, 1..) => Err(Failure::option(format!("member reserved is {reserved}, but must be 0"))),
+        (1, group, _) => Ok(Some(group)),
+        (_, 0, _) => Ok(None),
+        _ => Err(Failure::option(format!("option group is {group}, but must be 0 unless has_group is 1"))),
+    }
 }
 
 /// # Safety

@@ -22,7 +22,7 @@ pub struct ShmPublisher {
 /// `shm_publisher_destroy`. Any thread may call this at any time.
 ///
 /// Errors: SHM_ERR_NULL, SHM_ERR_INVALID_NAME, SHM_ERR_INVALID_OPTION; SHM_ERR_MISMATCH when the topic
-/// exists and is smaller than `options` ask for; SHM_ERR_NO_PARTICIPANT, SHM_ERR_NO_SPACE,
+/// exists and is smaller than `options` ask for, or shared with others; SHM_ERR_NO_PARTICIPANT, SHM_ERR_NO_SPACE,
 /// SHM_ERR_NOT_TRUSTED, SHM_ERR_VERSION, SHM_ERR_CORRUPT, SHM_ERR_OS.
 #[no_mangle]
 pub unsafe extern "C" fn shm_publisher_create(

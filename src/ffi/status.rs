@@ -27,13 +27,13 @@ pub const SHM_ERR_NO_PARTICIPANT: i32 = -6;
 pub const SHM_ERR_NO_HOLD: i32 = -7;
 /// The topic's segment table is full.
 pub const SHM_ERR_NO_SEGMENT: i32 = -8;
-/// The topic exists already and is smaller than what was asked for.
+/// The topic exists already and is smaller than what was asked for, or shared with others.
 pub const SHM_ERR_MISMATCH: i32 = -9;
 /// A file of the topic doesn't say what it should.
 pub const SHM_ERR_CORRUPT: i32 = -10;
 /// The topic was made by a version of the library with another layout.
 pub const SHM_ERR_VERSION: i32 = -11;
-/// The root directory isn't safe to use.
+/// A directory or file isn't safe to use: it belongs to others, or others may write to it.
 pub const SHM_ERR_NOT_TRUSTED: i32 = -12;
 /// This process is a fork of the one that made the handle.
 pub const SHM_ERR_FORKED: i32 = -13;
@@ -99,10 +99,10 @@ fn words(status: i32) -> &'static CStr {
         SHM_ERR_NO_PARTICIPANT => c"all participants of the topic are taken",
         SHM_ERR_NO_HOLD => c"the subscriber holds as many samples as it may",
         SHM_ERR_NO_SEGMENT => c"all segments of the topic are taken",
-        SHM_ERR_MISMATCH => c"the topic exists and is smaller than what was asked for",
+        SHM_ERR_MISMATCH => c"the topic exists and is not what was asked for",
         SHM_ERR_CORRUPT => c"a file of the topic is damaged",
         SHM_ERR_VERSION => c"the topic has another layout version",
-        SHM_ERR_NOT_TRUSTED => c"the root directory is not safe to use",
+        SHM_ERR_NOT_TRUSTED => c"a directory or file is not safe to use",
         SHM_ERR_FORKED => c"the handle belongs to the parent of a fork",
         SHM_ERR_OS => c"the operating system refused",
         SHM_ERR_ENCODE => c"the message can't be written as msgpack",

@@ -8,23 +8,28 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::sharing::{whose, Sharing};
 use crate::crash::point;
 use crate::error::{Error, Result};
 
-/// Owner only.
+/// Owner only: others get in when all is as it should be.
 const DIR_MODE: Mode = Mode::RWXU;
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const DIR_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// An open directory, and its path for messages.
+/// What opening something gives that belongs to somebody else.
+pub(crate) const NOT_OURS: Errno = Errno::PERM;
+
+/// An open directory, its path for messages, and who shares what is made in it.
 #[derive(Debug)]
 pub(crate) struct Dir {
     fd: OwnedFd,
     path: String,
+    sharing: Sharing,
 }
 
 /// How a file is to be opened.
@@ -36,15 +41,18 @@ pub(crate) enum Access {
 
 impl Dir {
     /// Opens the directory at `path`; a symbolic link in its last part is refused.
-    pub(crate) fn open_path(path: &Path) -> std::result::Result<Dir, Errno> {
+    pub(crate) fn open_path(path: &Path, sharing: Sharing) -> std::result::Result<Dir, Errno> {
         let fd = rustix::fs::open(path, DIR_FLAGS, Mode::empty())?;
-        Ok(Dir { fd, path: path.display().to_string() })
+        Ok(Dir { fd, path: path.display().to_string(), sharing })
     }
 
-    /// Opens `name` in this directory.
+    /// Opens `name` in this directory; `NOT_OURS` when it is somebody else's.
     pub(crate) fn open_dir(&self, name: &str) -> std::result::Result<Dir, Errno> {
         let fd = rustix::fs::openat(&self.fd, name, DIR_FLAGS, Mode::empty())?;
-        Ok(Dir { fd, path: self.join(name) })
+        match self.sharing.trusts(&rustix::fs::fstat(&fd)?) {
+            true => Ok(Dir { fd, path: self.join(name), sharing: self.sharing }),
+            false => Err(NOT_OURS),
+        }
     }
 
     /// Makes `name` in this directory, for the owner only.
@@ -54,7 +62,27 @@ impl Dir {
         rustix::fs::mkdirat(&self.fd, name, DIR_MODE)
     }
 
-    /// Opens the regular file `name`; ENXIO when it is something else.
+    /// Opens `name`, which this process just made, and lets those in who share it.
+    #[cfg_attr(feature = "crash-points", track_caller)]
+    pub(crate) fn open_made_dir(&self, name: &str) -> Result<Dir> {
+        let mut open = self.open_dir(name);
+        if matches!(open, Err(Errno::ACCESS)) {
+            // The umask took away even the owner's bits.
+            point();
+            let chmod = rustix::fs::chmodat(&self.fd, name, DIR_MODE, AtFlags::empty());
+            open = chmod.and_then(|()| self.open_dir(name));
+        }
+        let dir = open.map_err(|errno| self.refusal(name, errno))?;
+        dir.sharing.apply_to_dir(&dir.fd, &dir.path)?;
+        Ok(dir)
+    }
+
+    /// What is made here from now on is shared like this.
+    pub(crate) fn share(&mut self, sharing: Sharing) {
+        self.sharing = sharing;
+    }
+
+    /// Opens the regular file `name`; ENXIO when it is something else, `NOT_OURS` when it is somebody else's.
     pub(crate) fn open_file(&self, name: &str, access: Access) -> std::result::Result<File, Errno> {
         let access = match access {
             Access::ReadOnly => OFlags::RDONLY,
@@ -63,21 +91,34 @@ impl Dir {
         // NONBLOCK: a planted fifo must not make the open wait.
         let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty())?;
-        match FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) {
-            FileType::RegularFile => Ok(fd.into()),
+        let stat = rustix::fs::fstat(&fd)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile if self.sharing.trusts(&stat) => Ok(fd.into()),
+            FileType::RegularFile => Err(NOT_OURS),
             _ => Err(Errno::NXIO),
         }
     }
 
-    /// Why the file `name` of a topic couldn't be opened.
+    /// Why `name` of a topic couldn't be opened.
     pub(crate) fn refusal(&self, name: &str, errno: Errno) -> Error {
         match errno {
             Errno::LOOP => {
                 Error::NotTrusted { path: self.join(name), reason: "it is a symbolic link".to_owned() }
             }
             Errno::NXIO | Errno::ISDIR => Error::corrupt(self.join(name), "it is not a regular file"),
+            NOT_OURS | Errno::ACCESS => match (self.stat(name), errno) {
+                (Ok(stat), NOT_OURS) => {
+                    Error::NotTrusted { path: self.join(name), reason: self.sharing.distrust(&stat) }
+                }
+                (Ok(stat), _) => Error::denied("open", self.join(name), &whose(&stat)),
+                (Err(_), _) => Error::os("open", self.join(name), errno),
+            },
             errno => Error::os("open", self.join(name), errno),
         }
+    }
+
+    fn stat(&self, name: &str) -> std::result::Result<Stat, Errno> {
+        rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)
     }
 
     /// Makes the file `name`: `header`, and zeroes up to `len` bytes that are really there: a full file system is an error
@@ -89,8 +130,10 @@ impl Dir {
         let fd = rustix::fs::openat(&self.fd, name, flags, FILE_MODE)
             .map_err(|errno| Error::space("openat", self.join(name), len, errno))?;
         let file = File::from(fd);
-        let filled =
-            allocate(&file, len).map_err(|errno| Error::space("fallocate", self.join(name), len, errno));
+        // Whose it is comes first, while it is empty.
+        let filled = self.sharing.apply(&file, &self.join(name)).and_then(|()| {
+            allocate(&file, len).map_err(|errno| Error::space("fallocate", self.join(name), len, errno))
+        });
         let written = filled.and_then(|()| {
             point();
             file.write_all_at(header, 0).map_err(|source| Error::Os {

@@ -56,8 +56,15 @@ impl Pool {
                 Ok(_) => give_back(()),
                 // Destroyed by its publisher but for the entry, which that one's death kept from becoming EMPTY.
                 Err(NotMapped::Gone) => destroy(topic, segment, seen.generation()),
-                // Damaged: of no use for us, but its messages may still be read.
-                Err(NotMapped::Failed(Error::Corrupt { .. } | Error::Version { .. })) => give_back(()),
+                // Damaged, or somebody else's: of no use for us, but its messages may still be read.
+                Err(NotMapped::Failed(
+                    Error::Corrupt { .. } | Error::Version { .. } | Error::NotTrusted { .. },
+                )) => give_back(()),
+                Err(NotMapped::Failed(Error::Os { source, .. }))
+                    if source.kind() == std::io::ErrorKind::PermissionDenied =>
+                {
+                    give_back(())
+                }
                 Err(NotMapped::Failed(error)) => {
                     give_back(());
                     return Err(error);

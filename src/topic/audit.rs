@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::join::{open_dir, open_peers, open_ring};
 use super::layout::{segment_name, status, SegmentState, SegmentWord};
-use super::{create, name, segments_of, Files, Place, Role, RootPath};
+use super::{create, name, segments_of, Files, Place, Role};
 use crate::error::Result;
 use crate::options::RootOptions;
 use crate::os::dir::{Access, Dir};
@@ -79,7 +79,7 @@ impl fmt::Display for Finding {
 /// [`Error::NotTrusted`](crate::Error::NotTrusted) and [`Error::Os`](crate::Error::Os) for the root. What can't be read of a topic is a
 /// finding, and a root that isn't there has no topics.
 pub fn audit(options: &RootOptions) -> Result<Audit> {
-    let root_path = RootPath::new(options.root.as_deref());
+    let root_path = options.path()?;
     let mut audit = Audit::default();
     let Some(root) = root_path.open_existing()? else { return Ok(audit) };
     let mut names: Vec<_> =

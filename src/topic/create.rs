@@ -65,7 +65,7 @@ fn build(
     instance: u64,
     role: Role,
 ) -> Result<Topic> {
-    let dir = root.open_dir(temporary).map_err(|errno| Error::os("open", root.join(temporary), errno))?;
+    let dir = root.open_made_dir(temporary)?;
     let header = geometry.peers_header(instance);
     dir.create_file("peers", geometry.peers_size(), bytemuck::bytes_of(&header))?;
     let header = geometry.ring_header(instance);
@@ -92,10 +92,12 @@ fn give_up(root: &Dir, instance: u64) {
 
 /// Deletes a directory that isn't a topic (any more). True when this call did it.
 fn discard(root: &Dir, name: &str) -> bool {
-    let Ok(dir) = root.open_dir(name) else { return false };
-    for file in dir.names().unwrap_or_default() {
-        dir.remove_file(&file.to_string_lossy());
+    if let Ok(dir) = root.open_dir(name) {
+        for file in dir.names().unwrap_or_default() {
+            dir.remove_file(&file.to_string_lossy());
+        }
     }
+    // Also one that can't be opened: its maker was killed before it let others in, and put nothing into it.
     root.remove_dir(name)
 }
 

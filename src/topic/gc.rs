@@ -6,7 +6,7 @@
 
 use super::join::{open_dir, open_peers, open_ring, remove_unused};
 use super::remove::delete;
-use super::{create, name, Files, Place, Role, RootPath};
+use super::{create, name, Files, Place, Role};
 use crate::error::{Error, Result};
 use crate::options::RootOptions;
 use crate::os::dir::Dir;
@@ -45,7 +45,7 @@ pub struct Collected {
 /// [`Error::NotTrusted`] and [`Error::Os`] for the root. What can't be done to one topic is in [`Collected::refused`], and a root that
 /// isn't there has nothing to take away.
 pub fn gc(options: &RootOptions) -> Result<Collected> {
-    let root_path = RootPath::new(options.root.as_deref());
+    let root_path = options.path()?;
     let mut collected = Collected::default();
     let Some(root) = root_path.open_existing()? else { return Ok(collected) };
     collected.swept = create::sweep(&root);

@@ -20,7 +20,7 @@ use crate::sync::Ordering;
 
 /// Joins the topic. `None` when there is none (any more).
 pub(super) fn join(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> Result<Option<Topic>> {
-    let Some(dir) = open_dir(place, root)? else { return Ok(None) };
+    let Some(mut dir) = open_dir(place, root)? else { return Ok(None) };
     let Some(peers) = open_peers(&dir)? else {
         super::remove::delete_remains(place, &dir);
         return Ok(None);
@@ -29,6 +29,7 @@ pub(super) fn join(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> Res
         return Ok(None);
     }
     wanted.check(&peers.geometry)?;
+    dir.share(wanted.check_sharing(peers.lock.file())?);
     match open_ring(&dir, &peers, role)? {
         Some(ring) => claim(Files { place: place.clone(), dir, peers, ring, role }),
         None => Ok(None),
@@ -44,7 +45,7 @@ pub(super) fn open_dir(place: &Place, root: &Dir) -> Result<Option<Dir>> {
             let reason = format!("it is not a directory of its own ({errno})");
             Err(Error::NotTrusted { path: root.join(&place.name), reason })
         }
-        Err(errno) => Err(Error::os("open", root.join(&place.name), errno)),
+        Err(errno) => Err(root.refusal(&place.name, errno)),
     }
 }
 

@@ -33,6 +33,7 @@ mod root;
 #[cfg(all(test, not(miri)))]
 mod tests;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
@@ -41,13 +42,14 @@ use crate::os::dir::{Access, Dir};
 use crate::os::fork::Token;
 use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
+use crate::os::sharing::Sharing;
 use crate::ring::{Holder, Ring, SEGMENTS};
 use crate::sync::{Ordering, Word};
 use layout::{
     status, Geometry, JOINED_OFFSET, LIFE_OFFSET, SLOTS_OFFSET, STATUS_OFFSET, TAIL_OFFSET, WAITERS_OFFSET,
     WAKES_OFFSET,
 };
-use root::RootPath;
+pub(crate) use root::RootPath;
 
 pub use audit::{audit, Audit, Finding, TopicAudit};
 pub use gc::{gc, Collected};
@@ -78,6 +80,10 @@ pub(crate) struct Wanted {
     pub(crate) capacity: u32,
     pub(crate) participants: u32,
     pub(crate) holds: u32,
+    /// The permission bits of the topic's files.
+    pub(crate) mode: u32,
+    /// The group to share it with. `None` doesn't leave this to the topic: others' files aren't trusted then.
+    pub(crate) group: Option<u32>,
 }
 
 impl Wanted {
@@ -89,6 +95,22 @@ impl Wanted {
             or(self.participants, DEFAULTS.participants),
             or(self.holds, DEFAULTS.holds),
         )
+    }
+
+    /// How an existing topic is shared, of whose files `peers` is one, if that is what is asked for.
+    fn check_sharing(&self, peers: &File) -> Result<Sharing> {
+        let stat = rustix::fs::fstat(peers).map_err(|errno| Error::os("fstat", "peers", errno))?;
+        let found = Sharing::of(&stat);
+        if self.mode != 0 && self.mode != found.mode() {
+            let (found, wanted) = (found.mode().into(), self.mode.into());
+            return Err(Error::Mismatch { option: "mode", found, wanted });
+        }
+        match self.group {
+            Some(group) if group != stat.st_gid => {
+                Err(Error::Mismatch { option: "group", found: stat.st_gid.into(), wanted: group.into() })
+            }
+            _ => Ok(found),
+        }
     }
 
     /// Whether an existing topic is large enough.
@@ -181,7 +203,8 @@ struct Peers {
 impl Topic {
     /// Joins the topic `name`, making it when it isn't there.
     pub(crate) fn open(name: &str, root: Option<&Path>, wanted: Wanted, role: Role) -> Result<Topic> {
-        let place = Place { root: RootPath::new(root), name: name::escape(name)? };
+        let sharing = Sharing::new(wanted.mode, wanted.group)?;
+        let place = Place { root: RootPath::new(root).shared(sharing)?, name: name::escape(name)? };
         // Each round but the last found the topic disappearing or appearing; others made progress then.
         const ROUNDS: u32 = 1000;
         for _ in 0..ROUNDS {

@@ -4,12 +4,14 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, RenameFlags, Stat, CWD};
 use rustix::io::Errno;
 
 use crate::crash::point;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
+use crate::os::random_u64;
+use crate::os::sharing::{this_user, whose, Sharing};
 
 /// Which directory holds the topics, and whether this library made up its name.
 #[derive(Clone, Debug)]
@@ -17,6 +19,7 @@ pub(crate) struct RootPath {
     path: PathBuf,
     /// `/dev/shm/shm-<uid>`: nobody but this library uses it, so it goes when it is empty.
     is_default: bool,
+    sharing: Sharing,
 }
 
 impl RootPath {
@@ -26,13 +29,23 @@ impl RootPath {
             .map(Path::to_owned)
             .or_else(|| std::env::var_os("SHM_ROOT").filter(|value| !value.is_empty()).map(PathBuf::from));
         let is_default = named.is_none();
-        let path = named.unwrap_or_else(|| {
-            PathBuf::from(format!("/dev/shm/shm-{}", rustix::process::geteuid().as_raw()))
-        });
+        let path = named.unwrap_or_else(|| PathBuf::from(format!("/dev/shm/shm-{}", this_user())));
         // Absolute, since it is looked up again on leaving, when the working directory may be another. Without a slash or a dot
         // at its end, since the kernel follows a symbolic link that has one behind it.
         let path = std::path::absolute(&path).map_or(path, |path| path.components().collect());
-        RootPath { path, is_default }
+        RootPath { path, is_default, sharing: Sharing::PRIVATE }
+    }
+
+    /// The same directory, for topics that are shared like this.
+    pub(crate) fn shared(self, sharing: Sharing) -> Result<RootPath> {
+        match sharing.group() {
+            Some(group) if self.is_default => Err(Error::InvalidOption {
+                option: "group",
+                found: group.into(),
+                allowed: "given together with a root: the option `root`, or SHM_ROOT; the default one is its user's alone",
+            }),
+            _ => Ok(RootPath { sharing, ..self }),
+        }
     }
 
     /// Opens the root, making it when it isn't there.
@@ -40,7 +53,7 @@ impl RootPath {
         // Another process may take the empty default root away between our two calls; it can't do so forever,
         // since each time it does, it was using a topic.
         for _ in 0..1000 {
-            match Dir::open_path(&self.path) {
+            match Dir::open_path(&self.path, self.sharing) {
                 Ok(dir) => return self.trusted(dir),
                 Err(Errno::NOENT) => self.make()?,
                 Err(errno) => return Err(self.refusal(errno)),
@@ -51,7 +64,7 @@ impl RootPath {
 
     /// Opens the root; `None` when it isn't there.
     pub(crate) fn open_existing(&self) -> Result<Option<Dir>> {
-        match Dir::open_path(&self.path) {
+        match Dir::open_path(&self.path, self.sharing) {
             Ok(dir) => self.trusted(dir).map(Some),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(self.refusal(errno)),
@@ -59,27 +72,80 @@ impl RootPath {
     }
 
     fn make(&self) -> Result<()> {
-        point();
-        match rustix::fs::mkdir(&self.path, Mode::RWXU) {
+        let made = if self.sharing.group().is_some() {
+            self.make_shared()?
+        } else {
+            point();
+            rustix::fs::mkdir(&self.path, Mode::RWXU)
+        };
+        match made {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(errno) => Err(Error::space("mkdir", self.path.display().to_string(), 0, errno)),
+            Err(errno) => Err(Error::space("mkdir", self.text(), 0, errno)),
         }
     }
 
-    /// Whoever can write to the root can replace topics: it must be the user's own and nobody else's.
+    /// Makes a root for a group, which finds it with the group and the mode that it should have, or not at all.
+    fn make_shared(&self) -> Result<std::result::Result<(), Errno>> {
+        let temporary = PathBuf::from(format!("{}.new-{:016x}", self.text(), random_u64()?));
+        point();
+        let made = rustix::fs::mkdir(&temporary, Mode::RWXU)
+            .and_then(|()| rustix::fs::chmod(&temporary, Mode::RWXU))
+            .and_then(|()| Dir::open_path(&temporary, self.sharing));
+        let placed = match made {
+            Ok(dir) => self.sharing.apply_to_dir(&dir, &self.text()).map(|()| {
+                point();
+                rustix::fs::renameat_with(CWD, &temporary, CWD, &self.path, RenameFlags::NOREPLACE)
+            }),
+            Err(errno) => Ok(Err(errno)),
+        };
+        if !matches!(placed, Ok(Ok(()))) {
+            let _ = rustix::fs::rmdir(&temporary);
+        }
+        placed
+    }
+
+    /// Whoever can write to the root can replace topics: it must be the user's own, or that of the group that shares them, and
+    /// nobody else's.
     fn trusted(&self, dir: Dir) -> Result<Dir> {
         let stat = rustix::fs::fstat(dir.as_fd()).map_err(|errno| self.os("fstat", errno))?;
-        let user = rustix::process::geteuid().as_raw();
-        if stat.st_uid != user {
-            return Err(self.not_trusted(format!("it belongs to user {}, not {user}", stat.st_uid)));
+        match self.distrust(&stat) {
+            None => Ok(dir),
+            Some(reason) => Err(self.not_trusted(reason)),
         }
-        if stat.st_mode & 0o022 != 0 {
-            let mode = stat.st_mode & 0o7777;
-            return Err(
-                self.not_trusted(format!("others may write to it (mode {mode:04o}); chmod it to 0700"))
-            );
+    }
+
+    fn distrust(&self, stat: &Stat) -> Option<String> {
+        const GROUP: u32 = 0o020;
+        const OTHERS: u32 = 0o002;
+        const STICKY: u32 = 0o1000;
+        let (mode, group, is_own) = (stat.st_mode & 0o7777, stat.st_gid, stat.st_uid == this_user());
+        let is_shared = self.sharing.group() == Some(group);
+        if is_own && mode & (GROUP | OTHERS) == 0 {
+            return None;
         }
-        Ok(dir)
+        if !is_own && !is_shared {
+            let mut reason = self.sharing.distrust(stat);
+            if mode & (GROUP | OTHERS) == GROUP && self.sharing.group().is_none() {
+                reason += &format!("; to share it with its group, set the option `group` to {group}");
+            }
+            return Some(reason);
+        }
+        if mode & OTHERS != 0 {
+            let right = if is_shared { "0770" } else { "0700" };
+            return Some(format!("others may write to it (mode {mode:04o}); chmod it to {right}"));
+        }
+        match (is_shared, mode & GROUP != 0) {
+            (true, true) if mode & STICKY != 0 => Some(format!(
+                "its sticky bit (mode {mode:04o}) keeps members of the group from removing each other's topics; chmod it to 0770"
+            )),
+            (true, true) => None,
+            (true, false) => {
+                Some(format!("its group {group} may not write to it (mode {mode:04o}); chmod it to 0770"))
+            }
+            (false, _) => Some(format!(
+                "others may write to it (mode {mode:04o}); chmod it to 0700, or set the option `group` to its group, {group}"
+            )),
+        }
     }
 
     /// Removes the default root when nothing is left in it.
@@ -96,15 +162,22 @@ impl RootPath {
             Errno::LOOP | Errno::NOTDIR => {
                 self.not_trusted(format!("it is not a directory of its own ({errno})"))
             }
-            errno => self.os("open", errno),
+            errno => match rustix::fs::lstat(&self.path) {
+                Ok(stat) if errno == Errno::ACCESS => Error::denied("open", self.text(), &whose(&stat)),
+                _ => self.os("open", errno),
+            },
         }
     }
 
     fn not_trusted(&self, reason: String) -> Error {
-        Error::NotTrusted { path: self.path.display().to_string(), reason }
+        Error::NotTrusted { path: self.text(), reason }
     }
 
     fn os(&self, call: &'static str, errno: Errno) -> Error {
-        Error::os(call, self.path.display().to_string(), errno)
+        Error::os(call, self.text(), errno)
+    }
+
+    fn text(&self) -> String {
+        self.path.display().to_string()
     }
 }

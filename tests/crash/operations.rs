@@ -137,7 +137,7 @@ impl Victim {
     }
 
     fn gc(&self) {
-        shm::gc(&RootOptions { root: Some(self.root.clone()) }).unwrap();
+        shm::gc(&RootOptions { root: Some(self.root.clone()), ..Default::default() }).unwrap();
     }
 }
 

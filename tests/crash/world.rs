@@ -198,7 +198,8 @@ impl World {
     }
 
     fn audit(&self, own: &Own) {
-        let audit = shm::audit(&RootOptions { root: Some(self.root.path().into()) }).unwrap();
+        let audit =
+            shm::audit(&RootOptions { root: Some(self.root.path().into()), ..Default::default() }).unwrap();
         assert!(audit.abandoned.is_empty() && audit.foreign.is_empty(), "{audit:?}");
         let [topic] = &audit.topics[..] else { panic!("{audit:?}") };
         assert!(topic.findings.is_empty(), "{:?}", topic.findings);

@@ -39,10 +39,10 @@ enum class status : std::int32_t {
     no_participant = SHM_ERR_NO_PARTICIPANT,  ///< Every participant entry of the topic is taken.
     no_hold = SHM_ERR_NO_HOLD,                ///< The subscriber holds as many samples as it may.
     no_segment = SHM_ERR_NO_SEGMENT,          ///< The topic's segment table is full.
-    mismatch = SHM_ERR_MISMATCH,              ///< The topic is smaller than what was asked for.
+    mismatch = SHM_ERR_MISMATCH,              ///< The topic isn't what was asked for.
     corrupt = SHM_ERR_CORRUPT,                ///< A file of the topic doesn't say what it should.
     version = SHM_ERR_VERSION,                ///< The topic has another version's layout.
-    not_trusted = SHM_ERR_NOT_TRUSTED,        ///< The root directory isn't safe to use.
+    not_trusted = SHM_ERR_NOT_TRUSTED,        ///< A directory or file isn't safe to use.
     forked = SHM_ERR_FORKED,                  ///< This process is a fork of the one that made it.
     os = SHM_ERR_OS,                          ///< The operating system refused.
     encode = SHM_ERR_ENCODE,                  ///< The message can't be written as msgpack.

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <type_traits>
@@ -40,6 +41,15 @@ struct publisher_options {
     std::uint64_t memory = 0;
     /// Whether each message carries the time of its publishing.
     bool timestamps = false;
+    /// Permission bits of the topic's files: 0600, 0640 or 0660, whatever the umask says; the directory
+    /// can be entered by who may read. An existing topic must have the same. 0: as the topic has it;
+    /// 0600 when it is made here, with a `group` 0660.
+    std::uint32_t mode = 0;
+    /// The group, by its id, whose members share the topic: they may join, recover and remove it, each
+    /// with this option. They need a `root` of their own, which is made for them when it isn't there
+    /// (mode 0770, with that group), as the default root is its user's alone; and they are trusted not
+    /// to be malicious. None: the topic is this user's alone.
+    std::optional<std::uint32_t> group = {};
 };
 
 namespace detail {
@@ -64,6 +74,9 @@ inline status open(const std::string& topic, const publisher_options& options,
     c.holds = options.holds;
     c.memory = options.memory;
     c.timestamps = options.timestamps ? 1 : 0;
+    c.mode = options.mode;
+    c.has_group = options.group.has_value() ? 1 : 0;
+    c.group = options.group.value_or(0);
     shm_publisher* created = nullptr;
     const status s = from_c(shm_publisher_create(topic.c_str(), &c, &created));
     if (s == status::ok) handle.reset(created);

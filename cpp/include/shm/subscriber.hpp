@@ -46,6 +46,15 @@ struct subscriber_options {
     /// Messages from before the join that are received too. `history_all`: all that the topic still
     /// has.
     std::uint32_t history = 0;
+    /// Permission bits of the topic's files: 0600, 0640 or 0660, whatever the umask says; the directory
+    /// can be entered by who may read. An existing topic must have the same. 0: as the topic has it;
+    /// 0600 when it is made here, with a `group` 0660.
+    std::uint32_t mode = 0;
+    /// The group, by its id, whose members share the topic: they may join, recover and remove it, each
+    /// with this option. They need a `root` of their own, which is made for them when it isn't there
+    /// (mode 0770, with that group), as the default root is its user's alone; and they are trusted not
+    /// to be malicious. None: the topic is this user's alone.
+    std::optional<std::uint32_t> group = {};
 };
 
 namespace detail {
@@ -69,6 +78,9 @@ inline status open(const std::string& topic, const subscriber_options& options,
     c.participants = options.participants;
     c.holds = options.holds;
     c.history = options.history;
+    c.mode = options.mode;
+    c.has_group = options.group.has_value() ? 1 : 0;
+    c.group = options.group.value_or(0);
     shm_subscriber* created = nullptr;
     const status s = from_c(shm_subscriber_create(topic.c_str(), &c, &created));
     if (s == status::ok) handle.reset(created);
