@@ -14,7 +14,10 @@ mod forked;
 mod full;
 mod many;
 mod pairs;
+mod planted;
 mod races;
+mod readonly;
+mod shared_group;
 mod stepping;
 mod steps;
 mod trust;
@@ -37,10 +40,19 @@ const ROLES: &[support::child::Role] = &[
     ("full::too_few_descriptors", full::too_few_descriptors),
     ("full::too_little_room", full::too_little_room),
     ("many::crowd", many::crowd),
+    ("planted::leaves_a_segment", planted::leaves_a_segment),
     ("races::comer", races::comer),
     ("races::dying", races::dying),
     ("races::meeting", races::meeting),
     ("races::succession", races::succession),
+    ("readonly::scribbler", readonly::scribbler),
+    ("shared_group::both_directions", shared_group::both_directions),
+    ("shared_group::default_root", shared_group::default_root),
+    ("shared_group::killed_anywhere", shared_group::killed_anywhere),
+    ("shared_group::member", shared_group::member),
+    ("shared_group::roots", shared_group::roots),
+    ("shared_group::strangers", shared_group::strangers),
+    ("shared_group::the_dead", shared_group::the_dead),
     ("stepping::listener", stepping::listener),
     ("stepping::worker", stepping::worker),
     ("steps::victim", steps::victim),
