@@ -59,13 +59,15 @@ pub enum Error {
         /// The most that is possible.
         limit: u64,
     },
-    /// The file system that holds the topics is full.
-    #[error("no space left on the file system of {path} for {wanted} more bytes; free some there, or set SHM_ROOT to a larger one (docker: --shm-size)")]
+    /// The file system that holds the topics is full, or a limit on what may be made there is reached.
+    #[error("no room for {path} to have {wanted} bytes: {reason}")]
     NoSpace {
-        /// What was being grown.
+        /// What was being made.
         path: String,
         /// Bytes that it was to have.
         wanted: u64,
+        /// Which limit it was, and what can be done about it.
+        reason: &'static str,
     },
     /// Every participant entry of the topic is taken by a living publisher or subscriber.
     #[error("all {limit} participants of the topic are taken and alive; end one, or create the topic with a larger option `participants`")]
@@ -118,7 +120,7 @@ pub enum Error {
     #[error("the publisher of this loan was closed")]
     Closed,
     /// The operating system refused.
-    #[error("{call} on {path}: {source}")]
+    #[error("{call} on {path}: {source}{advice}", advice = advice(source))]
     Os {
         /// The call that failed.
         call: &'static str,
@@ -170,10 +172,32 @@ impl Error {
         errno: rustix::io::Errno,
     ) -> Self {
         use rustix::io::Errno;
-        match errno {
-            Errno::NOSPC | Errno::DQUOT | Errno::FBIG => Error::NoSpace { path: path.into(), wanted },
-            other => Error::os(call, path, other),
+        let reason = match errno {
+            Errno::NOSPC if call == "fallocate" => {
+                "its file system is full; free some there, or set SHM_ROOT to a larger one (docker: --shm-size)"
+            }
+            Errno::NOSPC => {
+                "its file system has no room for one more file; remove some there (df -i counts them), or set SHM_ROOT to a larger one"
+            }
+            Errno::DQUOT => "the user's quota there is used up; free some, or have it raised",
+            Errno::FBIG => {
+                "no file of this process may be that large; raise its limit (ulimit -f, RLIMIT_FSIZE), or use smaller options or messages"
+            }
+            other => return Error::os(call, path, other),
+        };
+        Error::NoSpace { path: path.into(), wanted, reason }
+    }
+}
+
+/// What to do when the system refuses for want of something.
+fn advice(source: &io::Error) -> &'static str {
+    match source.raw_os_error() {
+        Some(libc::EMFILE) => "; close some, or raise the limit (ulimit -n, RLIMIT_NOFILE)",
+        Some(libc::ENFILE) => "; the whole system is at its limit (sysctl fs.file-max)",
+        Some(libc::ENOMEM) => {
+            "; free some, or raise the limit (ulimit -v, RLIMIT_AS; sysctl vm.max_map_count for many mappings)"
         }
+        _ => "",
     }
 }
 

@@ -59,5 +59,9 @@ pub(super) unsafe fn name<'a>(topic: *const c_char) -> Result<&'a str, Failure> 
     let topic = output(topic.cast_mut(), "topic")?;
     // SAFETY: the caller's.
     let topic = unsafe { CStr::from_ptr(topic.as_ptr()) };
-    topic.to_str().map_err(|_| Failure::name("the topic's name isn't UTF-8"))
+    topic.to_str().map_err(|error| {
+        let (name, at) = (topic.to_bytes().escape_ascii(), error.valid_up_to());
+        let name: String = name.map(char::from).take(64).collect();
+        Failure::name(format!("topic name \"{name}\": it isn't UTF-8 from byte {at} on; write it in UTF-8"))
+    })
 }

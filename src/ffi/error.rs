@@ -22,7 +22,7 @@ impl Failure {
     }
 
     #[cold]
-    pub(super) fn name(reason: &'static str) -> Self {
+    pub(super) fn name(reason: String) -> Self {
         Failure { status: SHM_ERR_INVALID_NAME, message: reason.into() }
     }
 

@@ -33,7 +33,7 @@ impl Drop for Mapping {
 impl Mapping {
     /// Maps `len` bytes of `file`, which has at least as many. `name` is for messages.
     pub(crate) fn new(file: &File, len: u64, access: Access, name: &str) -> Result<Mapping> {
-        let os = |source| Error::Os { call: "mmap", path: name.to_owned(), source };
+        let os = |source| Error::Os { call: "mmap", path: format!("{name} ({len} bytes)"), source };
         let found = file.metadata().map_err(os)?.len();
         if found < len {
             return Err(Error::corrupt(name, format!("it was cut off: {found} bytes of {len}")));

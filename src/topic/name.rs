@@ -14,9 +14,9 @@ const LONGEST: usize = 255;
 /// The directory of topic `name`.
 pub(crate) fn escape(name: &str) -> Result<String> {
     let reason = if name.is_empty() {
-        "it is empty"
+        "it is empty; give it one character at least"
     } else if name.contains('\0') {
-        "it contains a NUL byte"
+        "it contains a NUL byte; leave that out"
     } else {
         let mut escaped = utf8_percent_encode(name, ESCAPED).to_string();
         if escaped.starts_with('.') {
@@ -25,7 +25,7 @@ pub(crate) fn escape(name: &str) -> Result<String> {
         if escaped.len() <= LONGEST {
             return Ok(escaped);
         }
-        "it is longer than 255 bytes, where each byte but A-Z a-z 0-9 - _ . counts three times"
+        "it is longer than 255 bytes, where each byte but A-Z a-z 0-9 - _ . counts three times; shorten it"
     };
     Err(Error::InvalidName { name: name.chars().take(64).collect(), reason })
 }

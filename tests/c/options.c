@@ -37,7 +37,8 @@ static void defaults(void) {
     publisher = publisher_defaults();
     CHECK(publisher.struct_size == sizeof publisher && publisher.root == NULL);
     CHECK(publisher.capacity == 0 && publisher.participants == 0 && publisher.holds == 0);
-    CHECK(publisher.timestamps == 0 && publisher.memory == 0);
+    CHECK(publisher.timestamps == 0 && publisher.memory == 0 && publisher.mode == 0);
+    CHECK(publisher.has_group == 0 && publisher.group == 0 && publisher.reserved == 0);
     CHECK_STATUS(try_publisher("/defaults", &publisher), SHM_OK);
 
     shm_subscriber_options subscriber;
@@ -45,7 +46,8 @@ static void defaults(void) {
     subscriber = subscriber_defaults();
     CHECK(subscriber.struct_size == sizeof subscriber && subscriber.root == NULL);
     CHECK(subscriber.capacity == 0 && subscriber.participants == 0 && subscriber.holds == 0);
-    CHECK(subscriber.history == 0);
+    CHECK(subscriber.history == 0 && subscriber.mode == 0);
+    CHECK(subscriber.has_group == 0 && subscriber.group == 0 && subscriber.reserved == 0);
     CHECK_STATUS(try_subscriber("/defaults", &subscriber), SHM_OK);
 }
 
@@ -58,6 +60,8 @@ static void names(void) {
         CHECK_STATUS(try_publisher(bad[i], NULL), SHM_ERR_INVALID_NAME);
         CHECK_STATUS(try_subscriber(bad[i], NULL), SHM_ERR_INVALID_NAME);
     }
+    CHECK_STATUS(try_publisher("caf\xe9", NULL), SHM_ERR_INVALID_NAME);
+    CHECK(strstr(shm_last_error_message(), "\"caf\\xe9\": it isn't UTF-8 from byte 3 on") != NULL);
     CHECK_STATUS(try_publisher("/b\xc3\xbchne/cam era", NULL), SHM_OK);
 }
 
@@ -86,6 +90,31 @@ static void values(void) {
     subscriber = subscriber_defaults();
     subscriber.holds = 257;
     CHECK_STATUS(try_subscriber("/values", &subscriber), SHM_ERR_INVALID_OPTION);
+}
+
+/* Who shares a topic is said in full or not at all. */
+static void shares(void) {
+    struct {
+        uint32_t mode, has_group, group, reserved;
+        const char *words;
+    } bad[] = {{0666, 0, 0, 0, "mode is 0666, but must be 0600, 0640 or 0660"},
+               {0060, 0, 0, 0, "mode"},
+               {0, 2, 0, 0, "has_group is 2"},
+               {0, 0, 7, 0, "group is 7, but must be 0 unless has_group is 1"},
+               {0, 1, UINT32_MAX, 0, "group"},
+               {0, 0, 0, 1, "reserved"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        shm_publisher_options publisher = publisher_defaults();
+        publisher.mode = bad[i].mode, publisher.has_group = bad[i].has_group;
+        publisher.group = bad[i].group, publisher.reserved = bad[i].reserved;
+        CHECK_STATUS(try_publisher("/shares", &publisher), SHM_ERR_INVALID_OPTION);
+        CHECK(strstr(shm_last_error_message(), bad[i].words) != NULL);
+        shm_subscriber_options subscriber = subscriber_defaults();
+        subscriber.mode = bad[i].mode, subscriber.has_group = bad[i].has_group;
+        subscriber.group = bad[i].group, subscriber.reserved = bad[i].reserved;
+        CHECK_STATUS(try_subscriber("/shares", &subscriber), SHM_ERR_INVALID_OPTION);
+        CHECK(strstr(shm_last_error_message(), bad[i].words) != NULL);
+    }
 }
 
 /* A topic is as who made it says; whoever comes later may ask for as much or less. */
@@ -153,6 +182,16 @@ static void shorter_structs(void) {
     CHECK_STATUS(shm_publisher_info(publisher, &info), SHM_OK);
     CHECK(info.capacity == 16 && info.participants == 128 && info.holds == 8);
     shm_publisher_destroy(publisher);
+
+    /* As it was before topics could be shared. */
+    options = publisher_defaults();
+    options.mode = options.has_group = options.group = options.reserved = 0777;
+    options.struct_size = offsetof(shm_publisher_options, mode);
+    CHECK_STATUS(try_publisher("/shorter", &options), SHM_OK);
+    shm_subscriber_options subscriber = subscriber_defaults();
+    subscriber.mode = subscriber.has_group = subscriber.group = subscriber.reserved = 0777;
+    subscriber.struct_size = offsetof(shm_subscriber_options, mode);
+    CHECK_STATUS(try_subscriber("/shorter", &subscriber), SHM_OK);
 
     options.root = (const char *)&marker + 1;
     options.struct_size = offsetof(shm_publisher_options, root) + 1;
@@ -233,6 +272,50 @@ static void untrusted_root(const char *shared_root) {
     CHECK_STATUS(try_publisher("/root", &there), SHM_ERR_OS);
 }
 
+static void check_mode(const char *root, const char *name, mode_t mode) {
+    char path[256];
+    struct stat status;
+    snprintf(path, sizeof path, "%s%s", root, name);
+    CHECK(stat(path, &status) == 0);
+    CHECK((status.st_mode & 07777) == mode && status.st_gid == getegid());
+}
+
+/* A root and a topic for a group: this process's own, so that anybody can run this. */
+static void shared_root(const char *shared_root) {
+    char root[256];
+    snprintf(root, sizeof root, "%s/group", shared_root);
+    mode_t mask = umask(077);
+    shm_publisher_options there = publisher_defaults();
+    there.root = root, there.has_group = 1, there.group = getegid();
+    shm_publisher *publisher = new_publisher("shared", &there);
+    shm_subscriber_options options = subscriber_defaults();
+    options.root = root, options.has_group = 1, options.group = getegid(), options.mode = 0660;
+    shm_subscriber *subscriber = new_subscriber("shared", &options);
+    publish_number(publisher, 5);
+    CHECK(receive_number(subscriber) == 5);
+    umask(mask);
+    check_mode(root, "", 0770);
+    check_mode(root, "/shared", 0770);
+    check_mode(root, "/shared/ring", 0660);
+    check_mode(root, "/shared/peers", 0660);
+    check_mode(root, "/shared/seg.1.0", 0660);
+
+    there.has_group = there.group = 0;
+    CHECK_STATUS(try_publisher("shared", &there), SHM_ERR_NOT_TRUSTED);
+    CHECK(strstr(shm_last_error_message(), "option `group`") != NULL);
+    options.mode = 0640;
+    CHECK_STATUS(try_subscriber("shared", &options), SHM_ERR_MISMATCH);
+    shm_subscriber_destroy(subscriber);
+    shm_publisher_destroy(publisher);
+    CHECK(rmdir(root) == 0);
+
+    CHECK(unsetenv("SHM_ROOT") == 0);
+    there.root = NULL, there.has_group = 1, there.group = getegid();
+    CHECK_STATUS(try_publisher("shared", &there), SHM_ERR_INVALID_OPTION);
+    CHECK(strstr(shm_last_error_message(), "SHM_ROOT") != NULL);
+    CHECK(setenv("SHM_ROOT", shared_root, 1) == 0);
+}
+
 /* Who comes to a topic whose files don't say what they should is told so. */
 static void damaged_topic(const char *root) {
     shm_publisher *publisher = new_publisher("damaged", NULL);
@@ -254,6 +337,7 @@ int main(void) {
     defaults();
     names();
     values();
+    shares();
     existing_topic();
     longer_structs();
     shorter_structs();
@@ -261,6 +345,7 @@ int main(void) {
     info_of_other_sizes();
     root_of_its_own(root);
     untrusted_root(root);
+    shared_root(root);
     damaged_topic(root);
     check_root_is_empty();
     return 0;

@@ -248,6 +248,32 @@ TEST(or_is_an_error_code) {
     CHECK(refused.get() == nullptr);
 }
 
+TEST(a_topic_is_shared_with_a_group) {
+    const std::string root = std::string(std::getenv("SHM_ROOT")) + "/group";
+    shm::publisher_options options;
+    options.root = root;
+    options.group = ::getegid();
+    shm::subscriber_options theirs;
+    theirs.root = root;
+    theirs.group = ::getegid();
+    theirs.mode = 0660;
+    {
+        const shm::publisher publisher("shared", options);
+        const shm::subscriber subscriber("shared", theirs);
+        struct ::stat status {};
+        CHECK_EQUAL(::stat((root + "/shared/peers").c_str(), &status), 0);
+        CHECK_EQUAL(status.st_mode & 07777U, 0660U);
+        CHECK_EQUAL(status.st_gid, ::getegid());
+        theirs.group.reset();
+        CHECK_STATUS(not_trusted, shm::subscriber("shared", theirs));
+        options.mode = 0640;
+        CHECK_STATUS(mismatch, shm::publisher("shared", options));
+        options.mode = 0666;
+        CHECK_STATUS(invalid_option, shm::publisher("shared", options));
+    }
+    CHECK_EQUAL(::rmdir(root.c_str()), 0);
+}
+
 TEST(options_reach_the_topic) {
     shm::publisher_options options;
     options.capacity = 16;

@@ -9,6 +9,7 @@ mod support;
 
 mod churn;
 mod death;
+mod exhaustion;
 mod flow;
 mod forked;
 mod full;
@@ -30,6 +31,10 @@ const ROLES: &[support::child::Role] = &[
     ("death::publishes_and_holds", death::publishes_and_holds),
     ("death::publishes_on", death::publishes_on),
     ("death::receives_on", death::receives_on),
+    ("exhaustion::too_few_descriptors", exhaustion::too_few_descriptors),
+    ("exhaustion::too_large_files", exhaustion::too_large_files),
+    ("exhaustion::too_little_address_space", exhaustion::too_little_address_space),
+    ("exhaustion::too_many_files", exhaustion::too_many_files),
     ("flow::publisher", flow::publisher),
     ("flow::subscriber", flow::subscriber),
     ("forked::forks", forked::forks),
