@@ -2,7 +2,11 @@
 #include <shm/publisher.hpp>
 #include <shm/subscriber.hpp>
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <string>

@@ -53,6 +53,11 @@ const UNREACHED: &[(&str, &str, &str)] = &[
         "another process has to publish between two instructions; tests/processes/stepping.rs kills there",
     ),
     ("src/topic/root.rs", "point();", "makes and removes the root itself, which a World already has"),
+    (
+        "src/topic/root.rs",
+        ".apply_to_dir(",
+        "makes the root itself for a group; tests/processes/shared_group.rs kills there, at each system call",
+    ),
 ];
 
 /// Calls that change what others see, each of which needs a `point()` before it in the same function.
