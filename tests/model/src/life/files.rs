@@ -153,8 +153,10 @@ impl Run<'_> {
         match self.at() {
             Label::MakeDir => {
                 let unused = |dir: &Dir| *dir == Dir::default();
-                let known: Vec<_> = self.state.processes.iter().flat_map(|p| [p.dir, p.making, p.other]).collect();
-                let free = (0..).zip(&self.state.dirs).find(|(i, dir)| unused(dir) && !known.contains(&Some(*i)));
+                let known: Vec<_> =
+                    self.state.processes.iter().flat_map(|p| [p.dir, p.making, p.other]).collect();
+                let free =
+                    (0..).zip(&self.state.dirs).find(|(i, dir)| unused(dir) && !known.contains(&Some(*i)));
                 let made = free.expect("directories enough").0;
                 self.state.dirs[made as usize].name = Name::New;
                 self.me().making = Some(made);

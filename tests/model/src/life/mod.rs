@@ -165,6 +165,11 @@ pub enum Label {
     Stolen,
 }
 
+impl Label {
+    /// How many there are.
+    pub const COUNT: usize = Label::Stolen as usize + 1;
+}
+
 /// Where a function returns to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 enum After {
@@ -268,7 +273,10 @@ impl State {
             let entry = &dir.entries[q as usize];
             if dir.name != Name::Topic || dir.removed {
                 found = Some(Fault::Split);
-            } else if dir.peers != File::Whole || dir.ring != File::Whole || entry.has && process.publisher && !dir.segment {
+            } else if dir.peers != File::Whole
+                || dir.ring != File::Whole
+                || entry.has && process.publisher && !dir.segment
+            {
                 found = Some(Fault::FileGone);
             } else if entry.lock != p {
                 found = Some(Fault::LockGone);
@@ -276,7 +284,12 @@ impl State {
                 found = Some(Fault::EntryGone);
             }
         }
-        if self.dirs.iter().flat_map(|dir| &dir.entries).any(|entry| entry.status == Status::Free && entry.has) {
+        if self
+            .dirs
+            .iter()
+            .flat_map(|dir| &dir.entries)
+            .any(|entry| entry.status == Status::Free && entry.has)
+        {
             found = Some(Fault::FreeHasSomething);
         }
         self.fault = self.fault.or(found);
@@ -293,6 +306,7 @@ fn is_over(process: &Process) -> bool {
 
 impl Life {
     fn step(&self, state: &mut State, p: usize) {
+        crate::reach(state.processes[p].at as usize);
         step::Run { state, p, mutation: self.mutation }.step();
         state.forget();
         state.look();
@@ -376,16 +390,16 @@ impl stateright::Model for Life {
 
     fn properties(&self) -> Vec<stateright::Property<Self>> {
         crate::properties!(
-            Fault::Split,
-            Fault::FileGone,
-            Fault::LockGone,
-            Fault::EntryGone,
-            Fault::FreeHasSomething,
-            Fault::RecoveredUnlocked,
-            Fault::FalseError,
-            Fault::NotRecovered,
-            Fault::LeftBehind,
-            Fault::Stuck,
+            Split,
+            FileGone,
+            LockGone,
+            EntryGone,
+            FreeHasSomething,
+            RecoveredUnlocked,
+            FalseError,
+            NotRecovered,
+            LeftBehind,
+            Stuck,
         )
     }
 }

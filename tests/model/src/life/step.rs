@@ -68,7 +68,11 @@ impl Run<'_> {
             After::Take if ok => {
                 let target = self.me().target;
                 self.me().q = Some(target);
-                self.go(if self.without(Mutation::LiveBeforeLock) { Label::CountLoad } else { Label::ClaimJoining });
+                self.go(if self.without(Mutation::LiveBeforeLock) {
+                    Label::CountLoad
+                } else {
+                    Label::ClaimJoining
+                });
             }
             After::Take => {
                 self.me().failed = true;
@@ -256,7 +260,9 @@ impl Run<'_> {
             Label::DeletePeers | Label::DeleteDir => self.delete_end(),
             Label::SweepNames | Label::SweepOpenDir | Label::SweepOpenPeers => self.sweep(),
             Label::SweepHeader | Label::SweepLocks | Label::SweepRename => self.sweep_one(),
-            Label::DiscardOpen | Label::DiscardNames | Label::DiscardFile | Label::DiscardDir => self.discarding(),
+            Label::DiscardOpen | Label::DiscardNames | Label::DiscardFile | Label::DiscardDir => {
+                self.discarding()
+            }
             Label::MakeDir | Label::BuildOpenDir | Label::Rename | Label::Stolen => self.making(),
             _ => self.build(),
         }
@@ -330,7 +336,9 @@ impl Run<'_> {
             Label::DesertedLocks if self.dir().others_alive(id) && !self.without(Mutation::LocksNotAsked) => {
                 self.give_back(false);
             }
-            Label::DesertedLocks => self.go(if first == at { Label::DesertedLocks } else { Label::DesertedMark }),
+            Label::DesertedLocks => {
+                self.go(if first == at { Label::DesertedLocks } else { Label::DesertedMark })
+            }
             _ => {
                 let same = self.me().seen == life && !removed || self.without(Mutation::RemovedUnchecked);
                 self.dir().removed |= same;
@@ -452,7 +460,11 @@ impl Run<'_> {
                 let entry = self.entry(q);
                 entry.status = Status::Joining;
                 entry.publisher = publisher;
-                self.go(if self.without(Mutation::JoinUncounted) { Label::ClaimLive } else { Label::CountLoad });
+                self.go(if self.without(Mutation::JoinUncounted) {
+                    Label::ClaimLive
+                } else {
+                    Label::CountLoad
+                });
             }
             Label::CountLoad if self.is_removed() && !self.without(Mutation::RemovedIgnored) => {
                 self.leave(After::ClaimFailed);
