@@ -33,8 +33,11 @@ fn nothing_is_found() {
         all += outcome.states;
     }
     println!("{all} states");
-    // The first two are where a process stands still.
-    assert_eq!(unreached(Label::COUNT), [Label::Done as usize, Label::Killed as usize]);
+    // There are as many entries as processes, so nobody has to wait for one; the model `life` has that.
+    let never = [Label::Done, Label::Killed, Label::TakeLooks].map(|label| label as usize);
+    let missed: Vec<usize> =
+        unreached(Label::COUNT).into_iter().filter(|label| !never.contains(label)).collect();
+    assert!(missed.is_empty(), "nobody was ever at the labels {missed:?}");
 }
 
 #[test]

@@ -24,18 +24,22 @@ fn nothing_is_found() {
         all += outcome.states;
     }
     println!("{all} states");
-    // Where a process stands still, and where a joiner would find users in a topic that is REMOVED, or no ring in one that isn't.
-    let never = [Label::Done, Label::Killed];
-    assert_eq!(unreached(Label::COUNT), never.map(|label| label as usize));
+    // Where a process stands still; a user in a topic that is REMOVED, whom only a missing guard shows; and a recovery that failed as
+    // the ring was gone, which takes more processes than these.
+    let never = [Label::Done, Label::Killed, Label::LiveAgain, Label::TakeUnlock];
+    let never = never.map(|label| label as usize);
+    let missed: Vec<usize> =
+        unreached(Label::COUNT).into_iter().filter(|label| !never.contains(label)).collect();
+    assert!(missed.is_empty(), "nobody was ever at the labels {missed:?}");
 }
 
 #[test]
 fn every_missing_guard_is_found() {
     for (mutation, fault, model) in [
         (Mutation::FreeFirst, Fault::FreeHasSomething, TWICE),
-        (Mutation::RecoverUnlocked, Fault::EntryGone, TWICE),
-        (Mutation::TakenUnlocked, Fault::LockGone, TWICE),
-        (Mutation::LiveBeforeLock, Fault::EntryGone, TWICE),
+        (Mutation::RecoverUnlocked, Fault::RecoveredUnlocked, TWICE),
+        (Mutation::TakenUnlocked, Fault::RecoveredUnlocked, TWICE),
+        (Mutation::LiveBeforeLock, Fault::FalseError, THIRD),
         (Mutation::LiveNotAsked, Fault::FalseError, THIRD),
         (Mutation::LocksNotAsked, Fault::Split, TWICE),
         (Mutation::LifeReadAfterLocks, Fault::Split, TWICE),
@@ -45,7 +49,7 @@ fn every_missing_guard_is_found() {
         (Mutation::LeaveUnlocksFirst, Fault::RecoveredUnlocked, TWICE),
         (Mutation::DeletedByName, Fault::FileGone, TWICE),
         (Mutation::SweptUnrenamed, Fault::FileGone, TWICE),
-        (Mutation::RenamedUnfinished, Fault::FalseError, TWICE),
+        (Mutation::RenamedUnfinished, Fault::Stuck, TWICE),
     ] {
         let from = std::time::Instant::now();
         let outcome = explore(Life { mutation, ..model }, Some(fault));

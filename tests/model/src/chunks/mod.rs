@@ -131,6 +131,7 @@ pub enum Label {
     AdoptTake,
     AdoptOpen,
     AdoptRing,
+    AdoptGiveBack,
     // make_segment
     MakeWord,
     MakeTake,

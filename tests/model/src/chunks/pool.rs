@@ -214,6 +214,11 @@ impl Run<'_> {
             Label::ReclaimSlot => self.reclaim_slot(),
             Label::HoldsJoined | Label::HoldsStatus | Label::HoldsWord => self.each_hold(),
             Label::AdoptWord | Label::AdoptTake | Label::AdoptOpen | Label::AdoptRing => self.adopt(),
+            Label::AdoptGiveBack => {
+                let Process { scan, word, .. } = *self.me();
+                self.state.segments[scan as usize] = word;
+                self.adopt_next();
+            }
             Label::MakeWord | Label::MakeTake | Label::MakeFile | Label::MakeReady => self.make_segment(),
             Label::OrphansWord | Label::OrphansTake | Label::OrphansRing | Label::OrphansGiveBack => {
                 self.orphans()
@@ -295,6 +300,8 @@ impl Run<'_> {
             Label::AdoptTake if self.take(segment, Owned::Ready) => self.go(Label::AdoptOpen),
             Label::AdoptTake => self.adopt_next(),
             Label::AdoptOpen => match self.state.file(segment, word.generation) {
+                // Its header went with its memory: of no use, but for `destroy_orphans`.
+                Some(file) if self.state.files[file as usize].punched => self.go(Label::AdoptGiveBack),
                 Some(file) => {
                     self.me().mapped[segment] = file + 1;
                     self.me().part = 0;
