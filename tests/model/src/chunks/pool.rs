@@ -159,12 +159,12 @@ impl Run<'_> {
         if last && limbo != 0 {
             return self.fault(Fault::LeftBehind);
         }
-        for segment in 0..SEGMENTS {
+        for (segment, file) in mapped.into_iter().enumerate() {
             let all = self.chunks_of(segment);
-            if mapped[segment] != 0 && free & all == all {
+            if file != 0 && free & all == all {
                 self.me().free &= !all;
                 self.me().mapped[segment] = 0;
-                let generation = self.state.files[mapped[segment] as usize - 1].generation;
+                let generation = self.state.files[file as usize - 1].generation;
                 return self.destroy(segment, generation, After::LeaveDestroyed);
             }
         }
