@@ -95,6 +95,7 @@ step "C and C++, built" build_c_and_cxx
 # The examples in C and C++ are run by a test in Rust, which takes them from here.
 export SHM_EXAMPLES_DIR="$PWD/$build"
 step "Rust tests" cargo nextest run --workspace --exclude shm-package-tests --no-fail-fast
+step "crash points" cargo nextest run --features crash-points --test crash --no-fail-fast
 step "documentation's examples" cargo test --workspace --doc
 step "C and C++ tests" test_c_and_cxx
 step "demo" env -u SHM_ROOT SHM_BUILD_DIR="$build" scripts/demo.sh

@@ -95,3 +95,44 @@ pub(crate) fn barrier_after_rmw() {
     #[cfg(loom)]
     fence(Ordering::SeqCst);
 }
+
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests {
+    use super::*;
+
+    /// What loom can't see is what the processor makes of `store_then_barrier`: two threads each write a word of their own and then read the
+    /// other's. Without a full barrier in between both may read the old value (store buffering).
+    #[test]
+    fn the_store_comes_before_later_loads_on_this_machine() {
+        const ROUNDS: u64 = 100_000;
+        let words = [Word::new(0), Word::new(0)];
+        let seen = [Word::new(0), Word::new(0)];
+        let round = Word::new(0);
+        let play = |me: usize| {
+            for now in 1..=ROUNDS {
+                // Both start at once, and neither before the other has judged the last round.
+                round.fetch_add(1, Ordering::SeqCst);
+                while round.load(Ordering::SeqCst) < 2 * now {
+                    std::hint::spin_loop();
+                }
+                store_then_barrier(&words[me], now);
+                let other = words[1 - me].load(Ordering::Relaxed);
+                seen[me].store(now << 1 | u64::from(other == now), Ordering::Release);
+                let theirs = loop {
+                    let theirs = seen[1 - me].load(Ordering::Acquire);
+                    if theirs >> 1 >= now {
+                        break theirs;
+                    }
+                    std::hint::spin_loop();
+                };
+                // The other may be a round further on already, which is its affair.
+                let both_missed = other < now && theirs == now << 1;
+                assert!(!both_missed, "round {now}: each missed the other's store");
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| play(0));
+            play(1);
+        });
+    }
+}
