@@ -7,7 +7,7 @@ BUILD ?= target/cmake-install
 ARGS ?=
 FILE ?=
 
-.PHONY: demo test bench bench-quick deps header build install clean
+.PHONY: demo test mutations bench bench-quick deps header build install clean
 
 demo: ## what shm does, in half a minute; FILE=… sends that file
 	@scripts/deps.sh demo
@@ -15,6 +15,9 @@ demo: ## what shm does, in half a minute; FILE=… sends that file
 
 test: ## everything that must hold before a change lands
 	@scripts/test.sh
+
+mutations: ## takes out each guard of the protocol in turn, and sees that a test notices; ARGS=… takes out those
+	@scripts/mutations.sh $(ARGS)
 
 bench: ## measures; ARGS=… goes to the benchmark
 	@scripts/deps.sh bench
