@@ -202,7 +202,11 @@ pub const ALL: &[Operation] = &[
         limit_memory(256 << 10);
         v.publisher.as_ref().unwrap().loan(1 << 20).unwrap_err();
     }),
-    operation("adopt an orphan", Around::Orphans, Victim::publisher, |v| drop(v.loan(LARGE))),
+    operation("adopt an orphan", Around::Orphans, Victim::publisher, |v| {
+        // All of its chunks that the ring doesn't have, and more: the others' messages must stay as they are.
+        let mut loans: Vec<_> = (0..6).map(|_| v.loan(LARGE)).collect();
+        loans.iter_mut().for_each(|loan| loan.fill(0xee));
+    }),
     operation("adopt no orphan of another size", Around::Orphans, Victim::publisher, |v| {
         drop(v.loan(20_000))
     }),
