@@ -8,6 +8,7 @@ mod fanout;
 mod memory;
 mod pingpong;
 mod startup;
+mod stopped;
 mod throughput;
 mod wakeup;
 
@@ -39,6 +40,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "wakeup", what: "publisher to a sleeping subscriber", run: wakeup::run },
     Scenario { name: "doors", what: "the same through Rust, C and C++", run: doors::run },
     Scenario { name: "startup", what: "the first message between two fresh processes", run: startup::run },
+    Scenario { name: "stopped", what: "what others notice of stopped processes", run: stopped::run },
     Scenario { name: "memory", what: "bytes per topic, and per payload byte", run: memory::run },
 ];
 
@@ -94,6 +96,7 @@ pub enum Task {
     Memory(memory::Task),
     Pingpong(pingpong::Task),
     Startup(startup::Task),
+    Stopped(stopped::Task),
     Throughput(throughput::Task),
     Wakeup(wakeup::Task),
 }
@@ -107,6 +110,7 @@ pub fn side(task: Task, room: &Room) -> Result<()> {
         Task::Memory(task) => memory::side(&task, room, &Parent),
         Task::Pingpong(task) => pingpong::side(&task, room, &Parent),
         Task::Startup(task) => startup::side(&task, room, &Parent),
+        Task::Stopped(task) => stopped::side(&task, room, &Parent),
         Task::Throughput(task) => throughput::side(&task, room, &Parent),
         Task::Wakeup(task) => wakeup::side(&task, room, &Parent),
     }
