@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
-use shm::{Loan, Publisher, Sample, Subscriber};
+use shm::{Loan, Publisher, RootOptions, Sample, Subscriber};
 
 use super::edits::Edit;
 use super::place::TOPIC;
@@ -39,6 +39,9 @@ pub enum Act {
     },
     Hold(u8),
     Release(u8),
+    /// Looks at the whole root.
+    Audit,
+    Collect,
 }
 
 /// What a publisher may take.
@@ -118,6 +121,8 @@ impl<'a> User<'a> {
                 Some(())
             }
             Act::Release(which) => leave(&mut self.held, which),
+            Act::Audit => shm::audit(&within(self.root)).ok().map(|audit| drop(format!("{audit:?}"))),
+            Act::Collect => shm::gc(&within(self.root)).ok().map(drop),
         }
     }
 
@@ -201,7 +206,12 @@ fn leave<T>(handles: &mut Vec<T>, which: u8) -> Option<()> {
     Some(())
 }
 
+fn within(root: &Path) -> RootOptions {
+    RootOptions { root: Some(root.into()) }
+}
+
 fn publish(publisher: &Publisher, size: Size) -> Option<()> {
+    let _ = publisher.memory();
     let mut loan = publisher.loan(size.bytes()).ok()?;
     loan.fill(0xab);
     loan.publish().ok().map(|_| ())

@@ -58,6 +58,23 @@ pub fn attach(root: &Path, case: &Case) {
     });
 }
 
+/// The files are changed, then looked at from beside, and what the dead left is taken away: before, while and after they are used.
+pub fn audit(root: &Path, case: &Case) {
+    case.on_files(root, |topic| {
+        case.change(topic);
+        let mut user = User::new(root);
+        let look =
+            |user: &mut User| [Act::Audit, Act::Collect, Act::Audit].iter().for_each(|act| _ = user.act(act));
+        look(&mut user);
+        user.join_as_subscriber(u8::MAX);
+        user.join_as_publisher(Memory::Little);
+        case.act(&mut user);
+        look(&mut user);
+        drop(user);
+        look(&mut User::new(root));
+    });
+}
+
 /// The files are used, and changed meanwhile, between the calls.
 pub fn in_use(root: &Path, case: &Case) {
     case.on_files(root, |topic| {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use arbitrary::Arbitrary;
 
-use super::place::{File, Place};
+use super::place::{open, File, Place};
 
 /// A word that gets another value.
 #[derive(Clone, Copy, Debug, Arbitrary)]
@@ -77,14 +77,6 @@ impl Value {
             }
         }
     }
-}
-
-fn open(path: &Path) -> Option<Open> {
-    use std::os::unix::fs::OpenOptionsExt;
-    // A shape may have put a fifo or a link there.
-    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
-    let file = Open::options().read(true).write(true).custom_flags(flags).open(path).ok()?;
-    file.metadata().is_ok_and(|data| data.is_file()).then_some(file)
 }
 
 fn read(place: Place, topic: &Path) -> Option<u64> {

@@ -11,7 +11,7 @@ mod edits;
 mod place;
 mod template;
 
-pub use bodies::{attach, in_use, live};
+pub use bodies::{attach, audit, in_use, live};
 
 use arbitrary::Arbitrary;
 

@@ -57,6 +57,15 @@ pub fn segments(topic: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Opens a file to change it.
+pub fn open(path: &Path) -> Option<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    // A shape may have put a fifo or a link there.
+    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+    let file = std::fs::File::options().read(true).write(true).custom_flags(flags).open(path).ok()?;
+    file.metadata().is_ok_and(|data| data.is_file()).then_some(file)
+}
+
 /// A word of a topic.
 #[derive(Clone, Copy, Debug, Arbitrary)]
 pub enum Place {
@@ -115,7 +124,7 @@ fn entry(q: u8) -> u64 {
 fn chunk_offset(segment: &Path, chunk: u8) -> Option<u64> {
     use std::os::unix::fs::FileExt;
     let mut header = [0; 48];
-    std::fs::File::open(segment).ok()?.read_exact_at(&mut header, 0).ok()?;
+    open(segment)?.read_exact_at(&mut header, 0).ok()?;
     let count = u64::from(u32::from_ne_bytes(header[20..24].try_into().ok()?));
     let stride = u64::from_ne_bytes(header[32..40].try_into().ok()?);
     let chunk = u64::from(chunk) % count.max(1);
