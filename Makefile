@@ -6,8 +6,10 @@ PREFIX ?= /usr/local
 BUILD ?= target/cmake-install
 ARGS ?=
 FILE ?=
+TARGET ?= attach
+SECONDS ?= 60
 
-.PHONY: demo test mutations bench bench-quick deps header build install clean
+.PHONY: demo test mutations bench bench-quick deps header build install clean fuzz
 
 demo: ## what shm does, in half a minute; FILE=… sends that file
 	@scripts/deps.sh demo
@@ -18,6 +20,9 @@ test: ## everything that must hold before a change lands
 
 mutations: ## takes out each guard of the protocol in turn, and sees that a test notices; ARGS=… takes out those
 	@scripts/mutations.sh $(ARGS)
+
+fuzz: ## searches for files that harm a process; TARGET=attach, in_use, live or audit, SECONDS=60
+	@scripts/fuzz.sh "$(TARGET)" "$(SECONDS)" $(ARGS)
 
 bench: ## measures; ARGS=… goes to the benchmark
 	@scripts/deps.sh bench
