@@ -7,7 +7,7 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use shm::{Loan, Publisher, RootOptions, Sample, Subscriber};
 
-use super::edits::Edit;
+use super::edits::{Edit, Shape};
 use super::place::TOPIC;
 use super::template::{publisher, subscriber};
 
@@ -15,6 +15,7 @@ use super::template::{publisher, subscriber};
 #[derive(Clone, Debug, Arbitrary)]
 pub enum Act {
     Edit(Edit),
+    Shape(Shape),
     JoinAsPublisher(Memory),
     JoinAsSubscriber {
         history: u8,
@@ -100,6 +101,8 @@ impl<'a> User<'a> {
     pub fn act(&mut self, act: &Act) -> Option<()> {
         match *act {
             Act::Edit(edit) => edit.apply(&self.root.join(TOPIC)),
+            Act::Shape(shape) if shape.is_for_unused() => None,
+            Act::Shape(shape) => shape.apply(&self.root.join(TOPIC)),
             Act::JoinAsPublisher(memory) => self.join_as_publisher(memory),
             Act::JoinAsSubscriber { history } => self.join_as_subscriber(history),
             Act::LeaveAsPublisher(which) => leave(&mut self.publishers, which),

@@ -90,14 +90,18 @@ pub fn live(root: &Path, case: &Case) {
         let mut user = joined(root);
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
+            let changes = scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
                     case.edits.iter().take(MOST_EDITS).for_each(|edit| _ = edit.apply(topic));
                     std::thread::yield_now();
                 }
             });
-            let _done = Set(&done);
-            case.act(&mut user);
+            {
+                let _done = Set(&done);
+                case.act(&mut user);
+            }
+            // The scope alone doesn't wait for the end of the thread, and what it still has looks like a leak.
+            changes.join().unwrap();
         });
     });
 }

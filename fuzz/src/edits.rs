@@ -98,7 +98,7 @@ impl Edit {
     }
 }
 
-/// A change to a whole file, which nobody may have mapped.
+/// A change to a whole file.
 #[derive(Clone, Copy, Debug, Arbitrary)]
 pub enum Shape {
     Removed(File),
@@ -112,6 +112,8 @@ pub enum Shape {
         like: File,
         segment: u8,
         generation: u8,
+        /// Whether its header says so.
+        fits: bool,
     },
     Directory(File),
     Link(File),
@@ -121,6 +123,12 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// Whether nobody may have the file mapped: a file that becomes shorter takes its pages away from under its users, which
+    /// the library can't help.
+    pub fn is_for_unused(&self) -> bool {
+        matches!(self, Shape::Cut(..) | Shape::Stretched(..) | Shape::Replaced(..))
+    }
+
     pub fn apply(&self, topic: &Path) -> Option<()> {
         match *self {
             Shape::Removed(file) => remove(&file.find(topic)?),
@@ -136,9 +144,14 @@ impl Shape {
                 old.set_len(content.len() as u64).ok()?;
                 old.write_all_at(&content, 0).ok()
             }
-            Shape::Segment { like, segment, generation } => {
-                let content = content(&like.find(topic)?)?;
-                let path = topic.join(format!("seg.{}.{generation}", segment % 12));
+            Shape::Segment { like, segment, generation, fits } => {
+                let mut content = content(&like.find(topic)?)?;
+                let (segment, generation) = (u32::from(segment % 12), u32::from(generation % 4));
+                if fits {
+                    content.get_mut(12..16)?.copy_from_slice(&segment.to_ne_bytes());
+                    content.get_mut(16..20)?.copy_from_slice(&generation.to_ne_bytes());
+                }
+                let path = topic.join(format!("seg.{segment}.{generation}"));
                 Open::create_new(path).ok()?.write_all_at(&content, 0).ok()
             }
             Shape::Directory(file) => {
