@@ -72,6 +72,14 @@ address_sanitizer() {
     cargo +nightly test --lib --target "$(rustc -vV | sed -n 's/^host: //p')" --target-dir target/asan
 }
 
+# The standard library isn't built for it: what its reference counts and channels order by fences looks like races.
+thread_sanitizer() {
+  printf 'race:<alloc::sync::Arc<\nrace:std::sync::mpmc\n' >"$scratch/tsan"
+  TSAN_OPTIONS="suppressions=$scratch/tsan" \
+    RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg shm_tsan" \
+    cargo +nightly test --lib --target "$(rustc -vV | sed -n 's/^host: //p')" --target-dir target/tsan stress
+}
+
 nothing_left() {
   local new
   new=$(shared_memory | comm -13 "$scratch/before" -)
@@ -109,8 +117,10 @@ else
 fi
 if cargo +nightly --version >/dev/null 2>&1; then
   step "AddressSanitizer" address_sanitizer
+  step "ThreadSanitizer" thread_sanitizer
 else
   skip "AddressSanitizer" "no nightly toolchain"
+  skip "ThreadSanitizer" "no nightly toolchain"
 fi
 step "nothing left in /dev/shm" nothing_left
 
