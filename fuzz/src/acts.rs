@@ -210,7 +210,7 @@ fn leave<T>(handles: &mut Vec<T>, which: u8) -> Option<()> {
 }
 
 fn within(root: &Path) -> RootOptions {
-    RootOptions { root: Some(root.into()) }
+    RootOptions { root: Some(root.into()), ..Default::default() }
 }
 
 fn publish(publisher: &Publisher, size: Size) -> Option<()> {

@@ -178,7 +178,7 @@ fn what_is_pinned_is_not_written() {
         let publishers = [1, 2].map(|segment| scope.spawn(move || shared.publish(segment)));
         let releaser = scope.spawn(|| shared.release());
         // Joined one by one: the sanitizer knows no other end of a thread.
-        publishers.map(|publisher| publisher.join().unwrap());
+        publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
         let got = receivers.map(|receiver| receiver.join().unwrap());
         releaser.join().unwrap();
         assert!(got.iter().all(|&got| got > 0), "a subscriber that receives nothing tests nothing");

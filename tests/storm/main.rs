@@ -195,7 +195,7 @@ impl Witness {
 
 /// Looks for what the dead and the gone left. Returns how much of it there is.
 fn look(root: &Root, witnesses: &[Witness], orphans_too: bool) -> u64 {
-    let audit = shm::audit(&RootOptions { root: Some(root.path().into()) }).unwrap();
+    let audit = shm::audit(&RootOptions { root: Some(root.path().into()), ..Default::default() }).unwrap();
     let mut leaked = audit.abandoned.len() + audit.foreign.len() + TOPICS.len().abs_diff(audit.topics.len());
     for topic in &audit.topics {
         assert!(witnesses.iter().any(|witness| witness.name == topic.name), "{}", topic.name);
