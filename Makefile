@@ -6,8 +6,11 @@ PREFIX ?= /usr/local
 BUILD ?= target/cmake-install
 ARGS ?=
 FILE ?=
+TARGET ?= attach
+SECONDS ?= 60
+SEED ?=
 
-.PHONY: demo test mutations bench bench-quick deps header build install clean
+.PHONY: demo test mutations bench bench-quick deps header build install clean fuzz storm
 
 demo: ## what shm does, in half a minute; FILE=… sends that file
 	@scripts/deps.sh demo
@@ -18,6 +21,13 @@ test: ## everything that must hold before a change lands
 
 mutations: ## takes out each guard of the protocol in turn, and sees that a test notices; ARGS=… takes out those
 	@scripts/mutations.sh $(ARGS)
+
+fuzz: ## searches for files that harm a process; TARGET=attach, in_use, live or audit, SECONDS=60
+	@scripts/fuzz.sh "$(TARGET)" "$(SECONDS)" $(ARGS)
+
+storm: ## kills and stops publishers and subscribers; SECONDS=60, SEED=… for one that was
+	SHM_STORM_SECONDS=$(SECONDS) SHM_TEST_FACTOR=$$(($(SECONDS) / 60 + 2)) SHM_TEST_SEED=$(SEED) \
+	  cargo test --test storm storm -- --nocapture
 
 bench: ## measures; ARGS=… goes to the benchmark
 	@scripts/deps.sh bench

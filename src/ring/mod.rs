@@ -45,6 +45,8 @@ mod writer;
 
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(all(test, not(loom), not(miri)))]
+mod stress;
 #[cfg(all(test, not(loom)))]
 mod tests;
 

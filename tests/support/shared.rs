@@ -35,6 +35,10 @@ impl Shared {
         self.word(index).store(value, Ordering::SeqCst);
     }
 
+    pub fn add(&self, index: usize, by: u64) {
+        self.word(index).fetch_add(by, Ordering::SeqCst);
+    }
+
     pub fn get(&self, index: usize) -> u64 {
         self.word(index).load(Ordering::SeqCst)
     }

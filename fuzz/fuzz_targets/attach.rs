@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|case: shm_fuzz::Case| shm_fuzz::attach(shm_fuzz::root(), &case));
