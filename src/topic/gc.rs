@@ -84,7 +84,12 @@ fn collect(place: &Place, root: &Dir, recovered: &mut usize) -> Result<Outcome> 
     let Some(ring) = open_ring(&dir, &peers, Role::Subscriber)? else { return Ok(Outcome::Removed) };
     let files = Files { place: place.clone(), dir, peers, ring, role: Role::Subscriber };
     for q in 0..files.peers.geometry.participants {
-        *recovered += usize::from(files.recover_if_dead(q)?);
+        match files.recover_if_dead(q) {
+            Ok(was_dead) => *recovered += usize::from(was_dead),
+            // What is deleted under our eyes can't be recovered, and needn't be.
+            Err(_) if files.peers.is_removed() => break,
+            Err(error) => return Err(error),
+        }
     }
     // Whoever left meanwhile saw a lock of ours, took us for a user, and left the topic to us.
     let removed = files.peers.remove_if_deserted()?;
