@@ -9,6 +9,7 @@ mod support;
 
 mod churn;
 mod death;
+mod ending;
 mod exhaustion;
 mod flow;
 mod forked;
@@ -19,6 +20,7 @@ mod planted;
 mod races;
 mod readonly;
 mod shared_group;
+mod signals;
 mod stepping;
 mod steps;
 mod trust;
@@ -31,6 +33,8 @@ const ROLES: &[support::child::Role] = &[
     ("death::publishes_and_holds", death::publishes_and_holds),
     ("death::publishes_on", death::publishes_on),
     ("death::receives_on", death::receives_on),
+    ("ending::execs", ending::execs),
+    ("ending::exits", ending::exits),
     ("exhaustion::too_few_descriptors", exhaustion::too_few_descriptors),
     ("exhaustion::too_large_files", exhaustion::too_large_files),
     ("exhaustion::too_little_address_space", exhaustion::too_little_address_space),
@@ -58,6 +62,9 @@ const ROLES: &[support::child::Role] = &[
     ("shared_group::roots", shared_group::roots),
     ("shared_group::strangers", shared_group::strangers),
     ("shared_group::the_dead", shared_group::the_dead),
+    ("signals::comes_and_goes", signals::comes_and_goes),
+    ("signals::echo", signals::echo),
+    ("signals::waits", signals::waits),
     ("stepping::listener", stepping::listener),
     ("stepping::worker", stepping::worker),
     ("steps::victim", steps::victim),
