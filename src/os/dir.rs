@@ -204,17 +204,48 @@ impl AsFd for Dir {
     }
 }
 
-/// Gives the file its bytes, in steps: some kernels give up a step that a signal interrupts, and a large one under a timer would
-/// never end.
+/// Gives the file its bytes.
 #[cfg_attr(feature = "crash-points", track_caller)]
 fn allocate(file: &File, len: u64) -> std::result::Result<(), Errno> {
-    const STEP: u64 = 16 << 20;
-    for start in (0..len).step_by(STEP as usize) {
-        let bytes = STEP.min(len - start);
+    let mut steps = Steps::new(len);
+    while let Some((start, bytes)) = steps.next() {
         point();
-        retry(|| rustix::fs::fallocate(file, FallocateFlags::empty(), start, bytes))?;
+        steps.done(bytes, rustix::fs::fallocate(file, FallocateFlags::empty(), start, bytes))?;
     }
     Ok(())
+}
+
+/// The way through a file, a piece at a time. Some kernels undo a piece that a signal interrupts: under a timer that is faster than a
+/// piece it would never be done, hence smaller ones then.
+struct Steps {
+    start: u64,
+    len: u64,
+    most: u64,
+}
+
+impl Steps {
+    const LARGEST: u64 = 16 << 20;
+    const SMALLEST: u64 = 64 << 10;
+
+    fn new(len: u64) -> Steps {
+        Steps { start: 0, len, most: Self::LARGEST }
+    }
+
+    /// Where the next piece starts, and its bytes.
+    fn next(&self) -> Option<(u64, u64)> {
+        let bytes = self.most.min(self.len - self.start);
+        (bytes > 0).then_some((self.start, bytes))
+    }
+
+    /// Notes what became of the last piece; an interruption is no failure.
+    fn done(&mut self, bytes: u64, result: std::result::Result<(), Errno>) -> std::result::Result<(), Errno> {
+        match result {
+            Ok(()) => self.start += bytes,
+            Err(Errno::INTR) => self.most = (self.most / 2).max(Self::SMALLEST),
+            Err(errno) => return Err(errno),
+        }
+        Ok(())
+    }
 }
 
 /// Gives the file's memory back to the system while others may have it mapped.
@@ -232,5 +263,33 @@ fn retry(mut call: impl FnMut() -> std::result::Result<(), Errno>) -> std::resul
             Err(Errno::INTR) => {}
             other => return other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_gets_its_bytes_though_a_timer_interrupts_all_but_small_steps() {
+        for len in [0, 1, 64 << 10, (64 << 10) + 1, (40 << 20) + 4096] {
+            let (mut steps, mut end, mut tries) = (Steps::new(len), 0, 0);
+            while let Some((start, bytes)) = steps.next() {
+                tries += 1;
+                assert!(tries < 10_000, "it goes on trying {bytes} bytes");
+                let small = bytes <= 64 << 10;
+                steps.done(bytes, if small { Ok(()) } else { Err(Errno::INTR) }).unwrap();
+                if small {
+                    assert_eq!(start, end, "a gap, or twice the same");
+                    end += bytes;
+                }
+            }
+            assert_eq!(end, len);
+        }
+    }
+
+    #[test]
+    fn other_failures_are_no_interruptions() {
+        assert_eq!(Steps::new(10).done(10, Err(Errno::NOSPC)), Err(Errno::NOSPC));
     }
 }
