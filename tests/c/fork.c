@@ -10,6 +10,7 @@ struct handles {
     shm_subscriber *subscriber;
     shm_loan *loan;
     shm_sample *sample;
+    uint64_t position;
 };
 
 static void child(struct handles ours) {
@@ -25,7 +26,20 @@ static void child(struct handles ours) {
     CHECK_STATUS(shm_loan_publish(ours.loan, &position), SHM_ERR_FORKED);
     CHECK(position == 7 && loan == NULL && sample == NULL);
 
-    CHECK(shm_loan_size(ours.loan) == sizeof(uint64_t));
+    CHECK(strlen(shm_last_error_message()) > 0);
+
+    /* These need no topic, and no memory of it. */
+    shm_topic_info info = {.struct_size = sizeof info};
+    CHECK_STATUS(shm_publisher_info(ours.publisher, &info), SHM_OK);
+    uint64_t instance = info.instance, lost = 7;
+    CHECK_STATUS(shm_subscriber_info(ours.subscriber, &info), SHM_OK);
+    CHECK(info.instance == instance);
+    CHECK_STATUS(shm_subscriber_lost(ours.subscriber, &lost), SHM_OK);
+    CHECK(lost == 0);
+    CHECK(shm_loan_size(ours.loan) == sizeof(uint64_t) && shm_loan_capacity(ours.loan) >= sizeof(uint64_t));
+    CHECK(shm_loan_data(ours.loan) != NULL && shm_sample_data(ours.sample) != NULL);
+    CHECK(shm_sample_size(ours.sample) == sizeof(uint64_t) && shm_sample_timestamp(ours.sample) == 0);
+    CHECK(shm_sample_position(ours.sample) == ours.position);
     shm_loan_destroy(ours.loan);
     shm_sample_release(ours.sample);
     shm_publisher_destroy(ours.publisher);
@@ -40,7 +54,7 @@ static void child(struct handles ours) {
 int main(void) {
     fresh_root();
     struct handles ours = {.publisher = new_publisher("/fork", NULL), .subscriber = new_subscriber("/fork", NULL)};
-    publish_number(ours.publisher, 1);
+    ours.position = publish_number(ours.publisher, 1);
     ours.sample = next_sample(ours.subscriber);
     uint64_t number = 3;
     CHECK_STATUS(shm_publisher_loan(ours.publisher, sizeof number, &ours.loan), SHM_OK);

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use shm::{Error, Loan, Publisher, PublisherOptions, Sample, Subscriber};
+use shm::{Error, Loan, PlainLoan, Publisher, PublisherOptions, Sample, Subscriber};
 
 use crate::support::child::{Child, Parent};
 use crate::support::{publishing, subscribing, Root};
@@ -53,22 +53,34 @@ fn assert_forked<T>(result: shm::Result<T>) {
     assert!(matches!(result, Err(Error::Forked)), "{:?}", result.err());
 }
 
-/// Every call that can say so, in a child.
-fn call_everything(publisher: &Publisher, mut loan: Loan, subscriber: &Subscriber, samples: [Sample; 2]) {
+/// Every call of a publisher and its loans, in a child.
+fn publish_everything(publisher: &Publisher, mut loan: Loan, plain: PlainLoan<u64>) {
     assert_forked(publisher.loan(1));
     assert_forked(publisher.loan_plain::<u64>());
     assert_forked(publisher.publish(b"x"));
     assert_forked(publisher.publish_plain(&1u64));
     assert_forked(publisher.publish_message("x"));
+    assert_forked(publisher.memory());
     assert_forked(loan.resize(1));
     assert_forked(loan.resize(100_000));
+    // These need no topic, and no memory of it.
+    assert!(loan.len() == 5 && loan.capacity() >= 5);
+    assert!(format!("{publisher:?} {loan:?}").contains("len: 5"));
     assert_forked(loan.publish());
+    assert_forked(plain.publish());
+}
+
+/// Every call of a subscriber and its samples, in a child.
+fn receive_everything(subscriber: &Subscriber, samples: [Sample; 2]) {
     assert_forked(subscriber.try_receive());
     assert_forked(subscriber.receive());
     assert_forked(subscriber.receive_timeout(LONG));
-    // These need no topic.
+    assert_forked(subscriber.receive_timeout(Duration::ZERO));
+    // These need no topic, and no memory of it.
     assert_eq!((subscriber.lost(), samples[0].position() + 1), (0, samples[1].position()));
-    assert_eq!(publisher.info(), subscriber.info());
+    assert!(format!("{subscriber:?} {samples:?}").contains("len: 5"));
+    let kept = samples.map(Sample::keep);
+    assert!(kept.iter().all(|sample| sample.len() == 5 && sample.timestamp().is_none()));
 }
 
 /// Forks with all kinds of things in its hands; afterwards all of them still work.
@@ -80,14 +92,23 @@ pub fn forks(mut parent: Parent) {
     let samples = [subscriber.receive().unwrap(), subscriber.receive().unwrap().keep()];
     let mut loan = publisher.loan(5).unwrap();
     loan.copy_from_slice(b"third");
+    let mut plain = publisher.loan_plain().unwrap();
+    *plain = 4;
     let child = fork();
     if child == 0 {
-        let done = succeeds(|| call_everything(&publisher, loan, &subscriber, samples));
+        let done = succeeds(|| {
+            publish_everything(&publisher, loan, plain);
+            receive_everything(&subscriber, samples);
+            assert_eq!(publisher.info(), subscriber.info());
+        });
         end(done && succeeds(|| drop((publisher, subscriber))));
     }
     assert_eq!(wait_for(child), 0);
     assert_eq!((&*samples[0], &*samples[1]), (&b"first"[..], &b"other"[..]));
     loan.publish().unwrap();
+    plain.publish().unwrap();
+    assert_eq!(&*subscriber.receive().unwrap(), b"third");
+    assert_eq!(subscriber.receive().unwrap().plain::<u64>().unwrap(), &4);
     for _ in 0..1000 {
         publisher.publish(b"more").unwrap();
     }
