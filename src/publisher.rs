@@ -20,6 +20,13 @@ use crate::wait::wake;
 /// behind a `Mutex`. Any number of publishers, in any number of processes, share a topic; all subscribers see their
 /// messages in one order. When the topic's ring is full the oldest message makes room: publishing never waits.
 ///
+/// Signals harm no call: none fails or ends early because of one. A signal handler must not use a handle, not even one that only it
+/// uses: nothing here is async-signal-safe. A publish may allocate, to note what it put into the ring, and so may a loan, to make a
+/// segment; in a handler that interrupted the allocator that would never end.
+///
+/// A process may end in any way, by `exit` or by executing another program as well, with handles, loans and samples in its hands: what
+/// it had comes back to the others as after a kill.
+///
 /// ```
 /// # let root = tempfile::tempdir()?; std::env::set_var("SHM_ROOT", root.path());
 /// let subscriber = shm::Subscriber::new("/greetings")?;

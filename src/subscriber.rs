@@ -24,6 +24,10 @@ use crate::wait::Waiter;
 /// It may move between threads but not be used by two at once (`Send`, not `Sync`): give each thread its own. Samples may
 /// go to any thread.
 ///
+/// Signals harm no call: none fails, and no wait ends early, because of one. A signal handler must not use a handle, nor release a
+/// sample: nothing here is async-signal-safe. A receive may allocate, to map a segment, and so in a handler that interrupted the
+/// allocator would never end.
+///
 /// ```
 /// # let root = tempfile::tempdir()?; std::env::set_var("SHM_ROOT", root.path());
 /// use std::time::Duration;

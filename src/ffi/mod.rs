@@ -34,6 +34,12 @@
 //! Forks. In the child of a fork the handles of the parent are dead: calls give `SHM_ERR_FORKED`, and
 //! memory behind loans and samples must not be touched. Make new handles there.
 //!
+//! Signals. They harm no call: none fails, and no wait ends early, because of one. A signal handler calls no
+//! function of this interface: none is async-signal-safe, as they may allocate memory.
+//!
+//! The end of the process. It may come in any way, by `exit` or by executing another program as well, with handles
+//! in use: what the process had comes back to the others. Handlers of `atexit` may still use them.
+//!
 //! Failures inside. No Rust panic leaves a function: it gives `SHM_ERR_INTERNAL`, which is a bug in the
 //! library, and the handle is good for `_destroy` only.
 //!

@@ -242,8 +242,8 @@ msgpack::packer<shm::detail::loan_sink>::pack_double(double value) {
 
 namespace shm {
 
-/// Publishes messages on a topic. Move-only; used by one thread at a time, and dead in the child of
-/// a fork.
+/// Publishes messages on a topic. Move-only; used by one thread at a time, in no signal handler, and
+/// dead in the child of a fork.
 ///
 /// Who comes first makes the topic, who leaves last removes it. What was published stays for the
 /// subscribers that are there.

@@ -169,8 +169,8 @@ private:
     std::unique_ptr<shm_sample, detail::sample_deleter> handle_;
 };
 
-/// Receives the messages of a topic. Move-only; used by one thread at a time, and dead in the child
-/// of a fork.
+/// Receives the messages of a topic. Move-only; used by one thread at a time, in no signal handler,
+/// and dead in the child of a fork.
 ///
 /// A subscriber that is slower than the topic's publishers doesn't hold them up: it goes on with a
 /// later message, and `lost()` counts those in between.
