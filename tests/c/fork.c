@@ -22,6 +22,7 @@ static void child(struct handles ours) {
     CHECK_STATUS(shm_subscriber_try_receive(ours.subscriber, &sample), SHM_ERR_FORKED);
     CHECK_STATUS(shm_subscriber_receive(ours.subscriber, &sample), SHM_ERR_FORKED);
     CHECK_STATUS(shm_subscriber_receive_timeout(ours.subscriber, 0, &sample), SHM_ERR_FORKED);
+    CHECK_STATUS(shm_loan_resize(ours.loan, 1), SHM_ERR_FORKED);
     CHECK_STATUS(shm_loan_resize(ours.loan, 1 << 20), SHM_ERR_FORKED);
     CHECK_STATUS(shm_loan_publish(ours.loan, &position), SHM_ERR_FORKED);
     CHECK(position == 7 && loan == NULL && sample == NULL);
