@@ -9,7 +9,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-git ls-files -z | xargs -0 tar -cf - | tar -xf - -C "$scratch"
+git ls-files -z | tar --null -T - -cf - | tar -xf - -C "$scratch"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target/mutations} RUST_BACKTRACE=0
 
 build_and_run() { # what --no-run?
@@ -29,6 +29,15 @@ for name in "${@:-}"; do
 done
 [ ${#patches[@]} = 0 ] && patches=(tests/mutations/*.patch)
 
+# What fails without a mutation can't notice one.
+for run in $(sed -n 's/^Run: //p' "${patches[@]}" | sort -u); do
+  if ! (cd "$scratch" && build_and_run "$run") >"$scratch/.log" 2>&1; then
+    echo "the run \`$run\` fails as it is:"
+    tail -20 "$scratch/.log"
+    exit 1
+  fi
+done
+
 unnoticed=0
 for patch in "${patches[@]}"; do
   name=$(basename "$patch" .patch)
@@ -38,8 +47,12 @@ for patch in "${patches[@]}"; do
     result="DOES NOT APPLY"
   elif ! (cd "$scratch" && build_and_run "$run" --no-run) >"$scratch/.log" 2>&1; then
     result="DOES NOT COMPILE"
-  elif (cd "$scratch" && timeout 400 bash -c "$(declare -f build_and_run); build_and_run $run") >"$scratch/.log" 2>&1; then
-    result=UNNOTICED
+  else
+    (cd "$scratch" && timeout 400 bash -c "$(declare -f build_and_run); build_and_run $run") >"$scratch/.log" 2>&1
+    case $? in
+      0) result=UNNOTICED ;;
+      124) result="TIMED OUT" ;;
+    esac
   fi
   printf '%-28s %-10s %-17s %s\n' "$name" "$run" "$result" "$(sed -n 's/^Takes out: //p' "$patch")"
   [ "$result" = noticed ] || unnoticed=$((unnoticed + 1))

@@ -98,7 +98,7 @@ else
   skip "rustfmt" "not installed: rustup component add rustfmt"
 fi
 if cargo clippy --version >/dev/null 2>&1; then
-  step "clippy" cargo clippy --workspace --all-targets -- -D warnings
+  step "clippy" cargo clippy --workspace --all-targets --features crash-points -- -D warnings
 else
   skip "clippy" "not installed: rustup component add clippy"
 fi

@@ -224,14 +224,14 @@ fn random_content_is_damage() {
 fn litter_in_the_root_is_in_nobodys_way() {
     let root = Root::new();
     let path = |name: &str| root.path().join(name);
-    std::fs::write(path(".new-file"), "x").unwrap();
-    std::fs::write(path(".dead-file"), "x").unwrap();
-    std::os::unix::fs::symlink("/tmp", path(".new-link")).unwrap();
-    std::fs::create_dir_all(path(".new-dir/peers/deep")).unwrap();
-    std::fs::create_dir(path(".new-empty")).unwrap();
+    std::fs::write(path(".new-00000000000000f1"), "x").unwrap();
+    std::fs::write(path(".dead-00000000000000f1"), "x").unwrap();
+    std::os::unix::fs::symlink("/tmp", path(".new-00000000000000a1")).unwrap();
+    std::fs::create_dir_all(path(".new-00000000000000d1/peers/deep")).unwrap();
+    std::fs::create_dir(path(".new-00000000000000e1")).unwrap();
     std::fs::write(path("a file"), "x").unwrap();
     attach(&root).unwrap();
-    assert!(!path(".new-empty").exists());
+    assert!(!path(".new-00000000000000e1").exists());
     for path in root.files() {
         let _ = std::fs::remove_file(path);
     }

@@ -109,9 +109,24 @@ fn what_is_not_the_librarys_stays() {
     std::fs::write(root.path().join("file"), "mine").unwrap();
     let before = root.files();
     let collected = gc(&root);
-    assert!(collected.removed.is_empty() && collected.refused.len() == 1, "{collected:?}");
+    assert!(collected.removed.is_empty() && collected.refused.len() == 2, "{collected:?}");
     assert_eq!(root.files(), before);
     assert_eq!(audit(&root).foreign, ["a b"]);
+    assert_eq!(audit(&root).abandoned, ["notes"], "it may be what a removal left");
+}
+
+#[test]
+fn names_that_only_begin_like_the_librarys_stay() {
+    let root = Root::new();
+    for name in [".new-stuff", ".dead-letters", ".new-", ".dead-00000000000000zz"] {
+        std::fs::create_dir(root.path().join(name)).unwrap();
+        std::fs::write(root.path().join(name).join("peers"), "mine").unwrap();
+    }
+    let before = root.files();
+    assert_eq!(gc(&root).swept, 0);
+    drop(root.publisher("t"));
+    assert_eq!(root.files(), before);
+    assert_eq!(audit(&root).foreign.len(), 4);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::options::RootOptions;
 use crate::os::dir::{Access, Dir};
 use crate::pool::{NotMapped, Segment};
 use crate::ring::{ChunkId, Ring};
-use crate::sync::Ordering;
+use crate::sync::{load_acquire, Ordering};
 use crate::topic::layout::{SLOTS_OFFSET, TAIL_OFFSET};
 
 /// What [`audit`] found in a root.
@@ -88,7 +88,12 @@ pub fn audit(options: &RootOptions) -> Result<Audit> {
     for file in names {
         if let Some(name) = name::unescape(&file) {
             let place = Place { root: root_path.clone(), name: file };
-            audit.topics.extend(audit_topic(name, &place, &root));
+            match audit_topic(name, &place, &root) {
+                Some(topic) => audit.topics.push(topic),
+                // A directory without `peers` is what a removal leaves last.
+                None if root.open_dir(&place.name).is_ok() => audit.abandoned.push(place.name),
+                None => {}
+            }
         } else if create::is_temporary(&file) {
             if create::is_abandoned(&root, &file) {
                 audit.abandoned.push(file);
@@ -119,6 +124,9 @@ fn open(place: &Place, root: &Dir) -> Result<Option<Files>> {
     Ok(ring.map(|ring| Files { place: place.clone(), dir, peers, ring, role }))
 }
 
+/// A topic that is damaged all over isn't listed word for word.
+const MOST: usize = 100;
+
 struct Look<'a> {
     files: &'a Files,
     report: &'a mut TopicAudit,
@@ -134,7 +142,12 @@ impl Look<'_> {
     }
 
     fn found(&mut self, rule: &'static str, what: impl Into<String>) {
-        self.report.findings.push(Finding { rule, what: what.into() });
+        let findings = &mut self.report.findings;
+        match findings.len() {
+            0..MOST => findings.push(Finding { rule, what: what.into() }),
+            MOST => findings.push(Finding { rule: "layout", what: "and more of the like".into() }),
+            _ => {}
+        }
     }
 
     fn status(&self, q: u32) -> Option<u64> {
@@ -202,7 +215,7 @@ impl Look<'_> {
     fn at_segments(&mut self, mut files: BTreeSet<(u32, u32)>) -> BTreeMap<u32, Segment> {
         let mut segments = BTreeMap::new();
         for (segment, word) in (0..).zip(segments_of(&self.files.ring, &self.files.peers.geometry)) {
-            let word = SegmentWord(word.load(Ordering::Acquire));
+            let word = SegmentWord(load_acquire(word));
             let generation = word.generation();
             let state = word.state();
             let is_owned =

@@ -109,7 +109,7 @@ pub(super) fn sweep(root: &Dir) -> usize {
     let mut swept = 0;
     for name in root.names().unwrap_or_default() {
         let Ok(name) = name.into_string() else { continue };
-        if name.starts_with(DEAD) {
+        if is_temporary(&name) && name.starts_with(DEAD) {
             swept += usize::from(discard(root, &name));
         } else if is_abandoned(root, &name) {
             let taken = name.replacen(NEW, DEAD, 1);
@@ -123,12 +123,14 @@ pub(super) fn sweep(root: &Dir) -> usize {
 
 /// Whether `name` is that of a directory which isn't in place.
 pub(super) fn is_temporary(name: &str) -> bool {
-    name.starts_with(NEW) || name.starts_with(DEAD)
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let instance = name.strip_prefix(NEW).or_else(|| name.strip_prefix(DEAD));
+    instance.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(is_digit))
 }
 
 /// Whether `name` is what a maker left that isn't alive any more.
 pub(super) fn is_abandoned(root: &Dir, name: &str) -> bool {
-    name.starts_with(DEAD) || name.starts_with(NEW) && !maker_lives(root, name)
+    is_temporary(name) && (name.starts_with(DEAD) || !maker_lives(root, name))
 }
 
 fn maker_lives(root: &Dir, name: &str) -> bool {

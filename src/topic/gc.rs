@@ -30,6 +30,8 @@ pub struct Collected {
 /// Takes away what the dead left in a root: topics that nobody uses, topics that were never finished, and in topics that are in
 /// use the entries and the holds of the dead. Never what is in use.
 ///
+/// The root is for topics alone: an empty directory in it is taken for what a removal left, and goes.
+///
 /// Nobody needs to call this: whoever joins a topic does the same for that one. It is for topics that nobody joins any more.
 ///
 /// ```
@@ -75,26 +77,35 @@ fn collect(place: &Place, root: &Dir, recovered: &mut usize) -> Result<Outcome> 
     let Some(dir) = open_dir(place, root)? else { return Ok(Outcome::NotThere) };
     let Some(peers) = open_peers(&dir)? else {
         // What a removal leaves last is an empty directory. A directory with something in it may be anybody's.
-        let removed = root.remove_dir(&place.name);
-        return Ok(if removed { Outcome::Removed } else { Outcome::NotThere });
+        if root.remove_dir(&place.name) {
+            return Ok(Outcome::Removed);
+        }
+        return match dir.names()?.is_empty() {
+            true => Ok(Outcome::NotThere),
+            false => Err(Error::corrupt(dir.join("peers"), "it isn't there, though other files are")),
+        };
     };
     if remove_unused(place, &dir, &peers)? {
         return Ok(Outcome::Removed);
     }
     let Some(ring) = open_ring(&dir, &peers, Role::Subscriber)? else { return Ok(Outcome::Removed) };
     let files = Files { place: place.clone(), dir, peers, ring, role: Role::Subscriber };
-    for q in 0..files.peers.geometry.participants {
-        match files.recover_if_dead(q) {
-            Ok(was_dead) => *recovered += usize::from(was_dead),
-            // What is deleted under our eyes can't be recovered, and needn't be.
-            Err(_) if files.peers.is_removed() => break,
-            Err(error) => return Err(error),
-        }
-    }
-    // Whoever left meanwhile saw a lock of ours, took us for a user, and left the topic to us.
-    let removed = files.peers.remove_if_deserted()?;
-    if removed {
+    let recovery = recover_all(&files, recovered);
+    // Also when that failed: whoever left meanwhile saw a lock of ours, took us for a user, and left the topic to us.
+    if files.peers.remove_if_deserted()? {
         delete(&files.place, &files.dir);
+        return Ok(Outcome::Removed);
     }
-    Ok(if removed { Outcome::Removed } else { Outcome::InUse })
+    recovery.map(|()| Outcome::InUse)
+}
+
+fn recover_all(files: &Files, recovered: &mut usize) -> Result<()> {
+    for q in 0..files.peers.geometry.participants {
+        // What is deleted under our eyes can't be recovered, and needn't be.
+        if files.peers.is_removed() {
+            break;
+        }
+        *recovered += usize::from(files.recover_if_dead(q)?);
+    }
+    Ok(())
 }

@@ -152,8 +152,12 @@ pub(super) fn claim(files: Files) -> Result<Option<Topic>> {
     let token = Token::current()?;
     let q = match take_entry(&files) {
         Ok(Some(q)) => q,
-        // What is deleted under our eyes can't be recovered, and needn't be.
-        _ if files.peers.is_removed() => return Ok(None),
+        // What is deleted under our eyes can't be recovered, and needn't be. And who left meanwhile may have seen a lock of ours, taken us
+        // for a user, and left the topic to us.
+        _ if files.peers.remove_if_deserted().unwrap_or(false) => {
+            super::remove::delete(&files.place, &files.dir);
+            return Ok(None);
+        }
         Ok(None) => return Err(Error::NoParticipant { limit: files.peers.geometry.participants }),
         Err(error) => return Err(error),
     };

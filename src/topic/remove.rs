@@ -10,14 +10,22 @@ use crate::sync::Ordering;
 /// The bit of `life` that makes a directory dead for good; the other bits count joins.
 pub(super) const REMOVED: u64 = 1 << 63;
 
+/// How often to look at one who seems to be alive in a REMOVED topic: a recoverer has the lock a moment before it says what it is.
+const LOOKS: u32 = 100;
+
 impl Peers {
     /// Whether somebody who takes part is alive: in a REMOVED topic nobody is, as joiners find REMOVED before they are LIVE.
     pub(super) fn someone_is_live(&self) -> Result<bool> {
         for (q, word) in (0..).zip(self.status()) {
             // Only those that are LIVE, twice: who locks a dead one's entry to recover it says so after that.
             let live = || status::state(word.load(Ordering::Acquire)) == status::LIVE;
-            if live() && self.lock.others_alive(q, 1)? && live() {
-                return Ok(true);
+            let mut looks = 0;
+            while live() && self.lock.others_alive(q, 1)? && live() {
+                looks += 1;
+                if looks == LOOKS {
+                    return Ok(true);
+                }
+                std::thread::yield_now();
             }
         }
         Ok(false)

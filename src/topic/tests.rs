@@ -216,8 +216,13 @@ fn what_a_dead_maker_left_is_swept() {
     // A whole topic that isn't in place, and what its maker had of it earlier.
     drop(deserted(&root));
     let path = |name: &str| root.path().join(name);
-    std::fs::rename(path("t"), path(".new-4")).unwrap();
-    for (name, files) in [(".new-0", 0), (".new-1", 1), (".new-2", 2), (".dead-3", 2)] {
+    std::fs::rename(path("t"), path(".new-0000000000000004")).unwrap();
+    for (name, files) in [
+        (".new-0000000000000000", 0),
+        (".new-0000000000000001", 1),
+        (".new-0000000000000002", 2),
+        (".dead-0000000000000003", 2),
+    ] {
         std::fs::create_dir(path(name)).unwrap();
         let made = [("peers", &b""[..]), ("ring", &[0; 300][..])];
         made[..files].iter().for_each(|(file, bytes)| std::fs::write(path(name).join(file), bytes).unwrap());
@@ -232,10 +237,10 @@ fn what_a_living_maker_makes_is_not_swept() {
     let root = new_root();
     let made = open(&root, Role::Publisher).unwrap();
     // Not yet in place: somebody else makes a topic meanwhile.
-    std::fs::rename(root.path().join("t"), root.path().join(".new-0")).unwrap();
+    std::fs::rename(root.path().join("t"), root.path().join(".new-0000000000000000")).unwrap();
     let other = Topic::open("other", Some(root.path()), WANTED, Role::Publisher).unwrap();
-    assert_eq!(names(root.path()), [".new-0", "other"]);
-    std::fs::rename(root.path().join(".new-0"), root.path().join("t")).unwrap();
+    assert_eq!(names(root.path()), [".new-0000000000000000", "other"]);
+    std::fs::rename(root.path().join(".new-0000000000000000"), root.path().join("t")).unwrap();
     drop((made, other));
     assert_eq!(names(root.path()), [""; 0]);
 }

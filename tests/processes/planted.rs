@@ -128,18 +128,18 @@ fn a_link_in_place_of_a_segment_is_not_followed() {
 fn links_among_the_unfinished_are_not_followed() {
     let (root, outside) = (Root::new(), Outside::new());
     for prefix in [".new-", ".dead-"] {
-        let path = |name: &str| root.path().join(format!("{prefix}{name}"));
-        symlink(outside.dir.path(), path("link")).unwrap();
-        symlink(outside.file(), path("file")).unwrap();
-        symlink("/dev/null/nothing", path("broken")).unwrap();
-        std::fs::create_dir(path("dir")).unwrap();
+        let path = |name: &str| root.path().join(format!("{prefix}{name:0>16}"));
+        symlink(outside.dir.path(), path("a1")).unwrap();
+        symlink(outside.file(), path("f1")).unwrap();
+        symlink("/dev/null/nothing", path("b1")).unwrap();
+        std::fs::create_dir(path("d1")).unwrap();
         for (name, target) in [("peers", outside.file()), ("ring", outside.dir.path().into())] {
-            symlink(target, path("dir").join(name)).unwrap();
+            symlink(target, path("d1").join(name)).unwrap();
         }
     }
     open(root.path()).unwrap().publish(b"x").unwrap();
     outside.assert_untouched();
-    for name in [".new-dir", ".dead-dir"] {
+    for name in [".new-00000000000000d1", ".dead-00000000000000d1"] {
         assert!(!root.path().join(name).exists(), "{name} is the library's own litter");
     }
 }
@@ -234,7 +234,7 @@ fn unfinished_directories_of_another_user_are_left_alone() {
     }
     let root = Root::new();
     for prefix in [".new-", ".dead-"] {
-        let dir = root.path().join(format!("{prefix}theirs"));
+        let dir = root.path().join(format!("{prefix}00000000000000e1"));
         std::fs::create_dir(&dir).unwrap();
         std::fs::write(dir.join("peers"), CONTENT).unwrap();
         give_away(&dir, 0o777);

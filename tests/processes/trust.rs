@@ -208,7 +208,7 @@ fn any_name_stays_inside_the_root() {
         "/a/b",
         "a b\n\tc",
         "größe/☃/日本",
-        ".new-0",
+        ".new-0000000000000000",
         "%2F",
         "a\\b",
         "-",
