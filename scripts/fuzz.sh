@@ -33,10 +33,14 @@ if [ "${1-}" = minimise ]; then
   found=target/fuzz-corpus/$target kept=fuzz/corpus/$target
   mkdir -p "$found" "$kept"
   cp -n "$kept"/* "$found"/ 2>/dev/null || true
-  rm -rf "$kept"
-  mkdir "$kept"
+  rm -rf "$kept.new"
+  mkdir "$kept.new"
   # Each part of the code once, not each number of rounds: few enough for every run of the tests.
-  fuzz run "$target" "$kept" "$found" -- -set_cover_merge=1 -use_counters=0 -timeout=20
+  fuzz run "$target" "$kept.new" "$found" -- -set_cover_merge=1 -use_counters=0 -timeout=20
+  # What is kept goes only when there is something in its place.
+  rmdir "$kept.new" 2>/dev/null && exit 1
+  rm -rf "$kept"
+  mv "$kept.new" "$kept"
   exit 0
 fi
 
