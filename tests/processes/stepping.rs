@@ -80,14 +80,16 @@ struct Others {
     publisher: Publisher,
     subscriber: Subscriber,
     sequence: u64,
-    /// How many of the worker's messages arrived.
+    /// The sequence of the worker's next message.
     of_worker: u64,
+    /// How many of the workers' messages didn't arrive, though later ones did.
+    missed: u64,
 }
 
 impl Others {
     fn new(root: &Root) -> Others {
         let (publisher, subscriber) = (publisher(root.path()), subscriber(root.path()));
-        Others { publisher, subscriber, sequence: 0, of_worker: 0 }
+        Others { publisher, subscriber, sequence: 0, of_worker: 0, missed: 0 }
     }
 
     /// Publishes `count` messages, each of which arrives at once, behind what the worker published before it.
@@ -102,11 +104,13 @@ impl Others {
                 if found == id {
                     break;
                 }
-                assert_eq!(found, Id { publisher: 1, sequence: self.of_worker });
-                self.of_worker += 1;
+                assert!(found.publisher == 1 && found.sequence >= self.of_worker, "{found:?}");
+                self.missed += found.sequence - self.of_worker;
+                self.of_worker = found.sequence + 1;
             }
         }
-        assert_eq!(self.subscriber.lost(), 0);
+        // A worker evicts its own messages when nobody receives them in time.
+        assert!(self.subscriber.lost() >= self.missed);
     }
 }
 
@@ -161,6 +165,7 @@ fn step_by_step(publishes: bool) -> std::io::Result<()> {
             // Once and again the whole ring.
             let count = if random.below(3) == 0 { u64::from(CAPACITY) + 1 } else { 1 };
             others.go_on(count);
+            assert_eq!(others.subscriber.lost(), 0);
         }
         drop(worker.traced);
         worker.child.expect("done");
