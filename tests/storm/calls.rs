@@ -2,11 +2,10 @@
 //! How long a call took of its own account: without the time that its thread waited for a processor, and not at all when its
 //! process was stopped meanwhile.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::support::delay::Delay;
 use crate::support::shared::Shared;
 use crate::words;
 
@@ -20,13 +19,12 @@ fn long() -> Duration {
 pub struct Calls {
     shared: Shared,
     place: usize,
-    schedstat: File,
     long: Duration,
 }
 
 impl Calls {
     pub fn new(shared: Shared, place: usize) -> Calls {
-        Calls { shared, place, schedstat: File::open("/proc/thread-self/schedstat").unwrap(), long: long() }
+        Calls { shared, place, long: long() }
     }
 
     pub fn place(&self) -> usize {
@@ -41,21 +39,12 @@ impl Calls {
         self.shared.get(words::LEAVE + self.place) != 0
     }
 
-    /// How long this thread was ready to run and didn't.
-    fn waited(&self) -> Duration {
-        let mut text = [0; 100];
-        let len = self.schedstat.read_at(&mut text, 0).unwrap();
-        let text = std::str::from_utf8(&text[..len]).unwrap();
-        Duration::from_nanos(text.split(' ').nth(1).unwrap().parse().unwrap())
-    }
-
     /// Calls, and counts the call as stuck when it took much longer than it was `meant` to.
     pub fn timed<T>(&self, name: &str, meant: Duration, call: impl FnOnce() -> T) -> T {
         let stops = self.shared.get(words::STOPS + self.place);
-        let (waited, start) = (self.waited(), Instant::now());
+        let delay = Delay::start();
         let result = call();
-        let took = start.elapsed();
-        let took = took.saturating_sub(self.waited().saturating_sub(waited)).saturating_sub(meant);
+        let took = delay.elapsed().saturating_sub(meant);
         // The parent counts before it stops and before it lets go on.
         if stops.is_multiple_of(2) && self.shared.get(words::STOPS + self.place) == stops {
             self.shared.word(words::LONGEST).fetch_max(took.as_micros() as u64, Ordering::Relaxed);
