@@ -83,6 +83,14 @@ thread_sanitizer() {
     cargo +nightly test --lib --target "$(rustc -vV | sed -n 's/^host: //p')" --target-dir target/tsan stress
 }
 
+# `make mutations` runs them; here only so that they don't fall behind the code.
+mutations_apply() {
+  local patch
+  for patch in tests/mutations/*.patch; do
+    git apply --check "$patch" || return 1
+  done
+}
+
 nothing_left() {
   local new
   new=$(shared_memory | comm -13 "$scratch/before" -)
@@ -107,6 +115,7 @@ step "C and C++, built" build_c_and_cxx
 export SHM_EXAMPLES_DIR="$PWD/$build"
 step "Rust tests" cargo nextest run --workspace --exclude shm-package-tests --no-fail-fast
 step "crash points" cargo nextest run --features crash-points --test crash --no-fail-fast
+step "mutations apply" mutations_apply
 step "documentation's examples" cargo test --workspace --doc
 step "C and C++ tests" test_c_and_cxx
 step "demo" env -u SHM_ROOT SHM_BUILD_DIR="$build" scripts/demo.sh
