@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::join::{open_dir, open_peers, open_ring};
-use super::layout::{segment_name, status, SegmentState, SegmentWord};
+use super::layout::{segment_name, status, SegmentState, SegmentWord, SLOTS_OFFSET, TAIL_OFFSET};
 use super::{create, name, segments_of, Files, Place, Role};
 use crate::error::Result;
 use crate::options::RootOptions;
@@ -15,7 +15,6 @@ use crate::os::dir::{Access, Dir};
 use crate::pool::{NotMapped, Segment};
 use crate::ring::{ChunkId, Ring};
 use crate::sync::{load_acquire, Ordering};
-use crate::topic::layout::{SLOTS_OFFSET, TAIL_OFFSET};
 
 /// What [`audit`] found in a root.
 #[derive(Clone, Default, Debug)]
