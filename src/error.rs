@@ -42,7 +42,7 @@ pub enum Error {
         wanted: u64,
     },
     /// The publisher's memory budget can't take the message, even with its own older messages evicted.
-    #[error("{wanted} bytes don't fit: {used} of the publisher's budget of {budget} bytes are taken by loans and by messages that subscribers hold; release some, or raise the option `memory`")]
+    #[error("{wanted} bytes don't fit: {used} of the publisher's budget of {budget} bytes are taken by loans and by messages that subscribers hold or, if reliable, have yet to read; release some, or raise the option `memory`")]
     OutOfMemory {
         /// Bytes of shared memory that the loan needs.
         wanted: u64,

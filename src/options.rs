@@ -52,6 +52,10 @@ pub struct SubscriberOptions {
     /// How many messages from before the join to receive, as far as the topic still keeps them; `u32::MAX`: all.
     /// Default 0: from now on.
     pub history: u32,
+    /// Whether publishers wait for this subscriber instead of overwriting what it has yet to read: from the join on it loses nothing,
+    /// and what it does when it is slow or stopped is the publishers' delay. Its death isn't: they find that within 20 ms. What
+    /// `history` gives may still be lost. Default false: the oldest messages make room.
+    pub reliable: bool,
     /// The permission bits of the topic's files: 0o600, 0o640 or 0o660, whatever the umask says; the directory can be entered by
     /// who may read. An existing topic must have the same. Default: as the topic has it; when it is made 0o600, with a `group` 0o660.
     pub mode: u32,

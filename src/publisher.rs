@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
 
 use bytemuck::{NoUninit, Pod};
 
@@ -11,14 +12,17 @@ use crate::error::{Error, Result};
 use crate::options::{MemoryInfo, PublisherOptions, TopicInfo, DEFAULT_MEMORY};
 use crate::os::realtime_ns;
 use crate::pool::{Chunk, Pool};
+use crate::ring::{Limit, Refused};
 use crate::topic::{Role, Topic};
-use crate::wait::wake;
+use crate::wait::{wait_at_gate, wake};
 
 /// Publishes messages to a topic.
 ///
 /// It may move between threads but not be used by two at once (`Send`, not `Sync`): give each thread its own, or put it
 /// behind a `Mutex`. Any number of publishers, in any number of processes, share a topic; all subscribers see their
-/// messages in one order. When the topic's ring is full the oldest message makes room: publishing never waits.
+/// messages in one order. When the topic's ring is full the oldest message makes room, and publishing never waits; but a message that
+/// a **reliable** subscriber ([`SubscriberOptions::reliable`](crate::SubscriberOptions::reliable)) has yet to read doesn't make room,
+/// and then [`publish`](Self::publish) waits, [`try_publish`](Self::try_publish) says so.
 ///
 /// Signals harm no call: none fails or ends early because of one. A signal handler must not use a handle, not even one that only it
 /// uses: nothing here is async-signal-safe. A publish may allocate, to note what it put into the ring, and so may a loan, to make a
@@ -43,6 +47,7 @@ pub struct Publisher {
     // After the pool: leaving the topic makes orphans of what the pool didn't give back.
     topic: Topic,
     timestamps: bool,
+    limit: Limit,
 }
 
 impl Publisher {
@@ -64,7 +69,7 @@ impl Publisher {
         let topic = Topic::open(topic, options.root.as_deref(), options.wanted(), Role::Publisher)?;
         let budget = if options.memory == 0 { DEFAULT_MEMORY } else { options.memory };
         let pool = RefCell::new(Pool::new(&topic, budget));
-        Ok(Publisher { pool, topic, timestamps: options.timestamps })
+        Ok(Publisher { pool, topic, timestamps: options.timestamps, limit: Limit::default() })
     }
 
     /// Lends `len` bytes of shared memory, aligned to 64, to write a message into. The content is unspecified.
@@ -80,7 +85,8 @@ impl Publisher {
         Ok(Loan { publisher: self, chunk, len })
     }
 
-    /// Publishes a copy of `payload` and returns its position in the topic's order.
+    /// Publishes a copy of `payload` and returns its position in the topic's order. Waits while a reliable subscriber has yet to read
+    /// what would be overwritten.
     ///
     /// # Errors
     /// Those of [`loan`](Self::loan) and [`Loan::publish`].
@@ -89,6 +95,16 @@ impl Publisher {
         let mut loan = self.loan(payload.len())?;
         loan.copy_from_slice(payload);
         loan.publish()
+    }
+
+    /// Publishes a copy of `payload`, unless a reliable subscriber has yet to read what would be overwritten: `None`. Never waits.
+    ///
+    /// # Errors
+    /// Those of [`publish`](Self::publish).
+    pub fn try_publish(&self, payload: &[u8]) -> Result<Option<u64>> {
+        let mut loan = self.loan(payload.len())?;
+        loan.copy_from_slice(payload);
+        Ok(loan.try_publish()?.ok())
     }
 
     /// Lends memory for one `T` of plain data, to fill in place. The content is unspecified.
@@ -171,32 +187,104 @@ impl Loan<'_> {
         self.chunk.size
     }
 
-    /// Publishes the message and returns its position in the topic's order.
+    /// Publishes the message and returns its position in the topic's order. Waits while a reliable subscriber has yet to read what
+    /// would be overwritten: for ever, if that one lives and doesn't read.
     ///
     /// # Errors
     /// [`Error::Forked`]; [`Error::Corrupt`] when another process damaged the ring. The message is discarded then.
     #[inline(always)]
     pub fn publish(self) -> Result<u64> {
-        let position = self.try_publish()?;
+        let position = match self.publish_once()? {
+            Some(position) => position,
+            None => self.publish_at_gate()?,
+        };
         std::mem::forget(self);
         Ok(position)
     }
 
-    /// Publishes without consuming: on success the chunk isn't the loan's any more, and it must be forgotten.
+    /// Publishes the message, or gives it back when a reliable subscriber has yet to read what would be overwritten. Never waits.
+    ///
+    /// # Errors
+    /// Those of [`publish`](Self::publish).
+    pub fn try_publish(self) -> Result<std::result::Result<u64, Self>> {
+        let published = self.publish_once()?;
+        Ok(self.end(published))
+    }
+
+    /// Publishes the message; waits for reliable subscribers up to `timeout`, and gives the message back then.
+    ///
+    /// ```
+    /// # let root = tempfile::tempdir()?; std::env::set_var("SHM_ROOT", root.path());
+    /// use std::time::Duration;
+    /// let options = shm::SubscriberOptions { capacity: 2, reliable: true, ..Default::default() };
+    /// let subscriber = shm::Subscriber::with_options("/orders", &options)?;
+    /// let publisher = shm::Publisher::new("/orders")?;
+    /// publisher.publish(b"1")?;
+    /// publisher.publish(b"2")?;
+    /// let third = publisher.loan(1)?;
+    /// let third = third.publish_timeout(Duration::from_millis(1))?.expect_err("nobody has read the first one");
+    /// assert_eq!(&*subscriber.receive()?, b"1");
+    /// assert!(third.publish_timeout(Duration::from_millis(1))?.is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`publish`](Self::publish).
+    pub fn publish_timeout(self, timeout: Duration) -> Result<std::result::Result<u64, Self>> {
+        let published = self.publish_until(Instant::now().checked_add(timeout))?;
+        Ok(self.end(published))
+    }
+
+    fn end(self, published: Option<u64>) -> std::result::Result<u64, Self> {
+        match published {
+            Some(position) => {
+                std::mem::forget(self);
+                Ok(position)
+            }
+            None => Err(self),
+        }
+    }
+
+    /// As [`publish_once`](Self::publish_once), as long as it takes.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn publish_at_gate(&self) -> Result<u64> {
+        loop {
+            if let Some(position) = self.publish_until(None)? {
+                return Ok(position);
+            }
+        }
+    }
+
+    /// As [`publish_once`](Self::publish_once), up to `deadline`.
+    pub(crate) fn publish_until(&self, deadline: Option<Instant>) -> Result<Option<u64>> {
+        let Publisher { topic, limit, .. } = self.publisher;
+        loop {
+            let published = self.publish_once()?;
+            if published.is_some() || !wait_at_gate(topic, limit, deadline)? {
+                return Ok(published);
+            }
+        }
+    }
+
+    /// Publishes without consuming: on success the chunk isn't the loan's any more, and it must be forgotten. `None`: the gate is shut.
     // Always: as for `loan`.
     #[inline(always)]
-    pub(crate) fn try_publish(&self) -> Result<u64> {
-        let Publisher { pool, topic, timestamps } = self.publisher;
+    pub(crate) fn publish_once(&self) -> Result<Option<u64>> {
+        let Publisher { pool, topic, timestamps, limit } = self.publisher;
         topic.token().check()?;
         let timestamp = if *timestamps { realtime_ns() } else { 0 };
         self.chunk.describe(self.len, timestamp, topic.index());
-        let position = topic
-            .ring()
-            .publish(self.chunk.id, |position| self.chunk.stamp(position))
-            .map_err(|_| damaged(topic))?;
+        let ring = topic.ring();
+        let may_fill = |position| limit.admits(ring, topic, position);
+        let position = match ring.publish(self.chunk.id, may_fill, |position| self.chunk.stamp(position)) {
+            Ok(position) => position,
+            Err(Refused::Full) => return Ok(None),
+            Err(Refused::Damaged) => return Err(damaged(topic)),
+        };
         wake(topic);
         pool.borrow_mut().published(position, self.chunk);
-        Ok(position)
+        Ok(Some(position))
     }
 }
 

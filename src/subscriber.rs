@@ -14,12 +14,13 @@ use crate::ring::{Poll, Reader};
 use crate::sample::Sample;
 use crate::sync::Word;
 use crate::topic::{Role, Topic};
-use crate::wait::Waiter;
+use crate::wait::{pass_gate, Waiter};
 
 /// Receives the messages of a topic, each exactly once and in the order that all its subscribers see.
 ///
 /// A subscriber that is slower than the publishers loses the oldest messages, never the order, and
-/// [`lost`](Self::lost) says exactly how many.
+/// [`lost`](Self::lost) says exactly how many. One made with the option
+/// [`reliable`](SubscriberOptions::reliable) loses none: publishers wait for it.
 ///
 /// It may move between threads but not be used by two at once (`Send`, not `Sync`): give each thread its own. Samples may
 /// go to any thread.
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     /// Which holds are taken, by the segment that the sample is in; 0: free. The private twin of the shared hold words, which
     /// others could damage.
     taken: Box<[AtomicU32]>,
+    /// Publishers wait for it, but not for what came before this position. `None`: they don't.
+    gate_from: Option<u64>,
     topic: Topic,
     myself: Weak<Shared>,
 }
@@ -81,13 +84,19 @@ impl Subscriber {
     /// # Errors
     /// Those of [`Publisher::with_options`](crate::Publisher::with_options).
     pub fn with_options(topic: &str, options: &SubscriberOptions) -> Result<Subscriber> {
-        let topic = Topic::open(topic, options.root.as_deref(), options.wanted(), Role::Subscriber)?;
-        let reader = Reader::join(topic.ring(), options.history.into());
-        topic.cursor().store(reader.next(), Ordering::Release);
+        let role = if options.reliable { Role::Reliable } else { Role::Subscriber };
+        let topic = Topic::open(topic, options.root.as_deref(), options.wanted(), role)?;
+        // Relaxed: this process wrote it when it joined.
+        let gate_from = options.reliable.then(|| topic.cursor().load(Ordering::Relaxed));
+        let reader = Reader::join(topic.ring(), gate_from, options.history.into());
+        if gate_from.is_none() {
+            topic.cursor().store(reader.next(), Ordering::Release);
+        }
         let taken = (0..topic.geometry().holds).map(|_| AtomicU32::new(0)).collect();
         let state = State { reader, views: Views::default(), waiter: Waiter::new(), hint: 0 };
         let state = UnsafeCell::new(state);
-        let shared = Arc::new_cyclic(|myself| Shared { state, taken, topic, myself: myself.clone() });
+        let shared =
+            Arc::new_cyclic(|myself| Shared { state, taken, gate_from, topic, myself: myself.clone() });
         Ok(Subscriber { shared, single_threaded: PhantomData })
     }
 
@@ -112,20 +121,26 @@ impl Subscriber {
         let State { reader, views, hint, .. } = &mut *state;
         let (position, chunk) = match reader.poll(topic.ring(), word, |chunk| views.fetch(chunk)) {
             Poll::Pinned { position, chunk } => (position, chunk),
-            Poll::Empty => return Ok(None),
+            Poll::Empty => {
+                shared.passed(reader);
+                return Ok(None);
+            }
             Poll::Damaged => return Err(damaged(topic)),
         };
         *hint = hold;
         let is_held = |segment| shared.taken.iter().any(|taken| taken.load(Ordering::Acquire) == segment);
         match views.message(topic, chunk, position, is_held) {
             Ok(message) => {
-                // Release, for whoever waits for this subscriber: what it read before comes before.
-                topic.cursor().store(reader.next(), Ordering::Release);
+                shared.read(reader);
                 // Relaxed: releases, from any thread, come after the sample was handed over.
                 shared.taken[hold as usize].store(chunk.segment(), Ordering::Relaxed);
                 Ok(Some(Sample::new(shared, hold, message, position)))
             }
-            Err(error) => Err(unreadable(reader, word, position, error)),
+            Err(error) => {
+                let error = unreadable(reader, word, position, error);
+                shared.passed(reader);
+                Err(error)
+            }
         }
     }
 
@@ -228,6 +243,28 @@ impl Shared {
             return Err(Error::NoHold { limit: self.taken.len() as u32 });
         }
         Ok(None)
+    }
+
+    /// Says how far this subscriber is.
+    #[inline]
+    fn read(&self, reader: &Reader) {
+        match self.gate_from {
+            // Release: for those who look how far it is.
+            None => self.topic.cursor().store(reader.next(), Ordering::Release),
+            Some(from) if reader.next() > from => pass_gate(&self.topic, reader.next()),
+            // Of the history: publishers don't wait for that.
+            Some(_) => {}
+        }
+    }
+
+    /// The same when no message was read but some were passed by, which publishers may be waiting for.
+    #[cold]
+    #[inline(never)]
+    fn passed(&self, reader: &Reader) {
+        // Relaxed: this process wrote it.
+        if self.gate_from.is_some() && self.topic.cursor().load(Ordering::Relaxed) != reader.next() {
+            self.read(reader);
+        }
     }
 
     /// Ends a hold: H2, then the private twin.

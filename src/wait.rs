@@ -18,17 +18,35 @@
 //! up; a sleeper that is stopped or dead costs nothing more. A publisher killed between W1 and its wake costs at most the bounded
 //! sleep.
 //!
+//! Publishers that wait for reliable subscribers (`ring/gate.rs`) sleep in the same way, on words of their own:
+//!
+//! ```text
+//!   publisher                                 reliable subscriber
+//!       w = gate_wakes                        G2  cursor = next, full barrier
+//!   G3  waiting = 1 (SeqCst), fence               waiting == 0? no system call
+//!       look at the gate: still shut?             take it: swap 0 (SeqCst)
+//!       futex_wait(gate_wakes, w)                 gate_wakes += 1 (SeqCst), futex_wake(gate_wakes)
+//! ```
+//!
+//! Before each sleep the publisher sees whether those that it waits for are alive; its sleeps are short enough to find them dead soon.
+//!
 //! A blocked hand-off costs some 25 us, a spun one 0.1 us, but spinning takes a core from others. How long to spin is
 //! learnt: longer when a message came while spinning, shorter when the sleep was needed anyhow.
 
 use std::time::{Duration, Instant};
 
+use crate::error::Result;
 use crate::os::futex;
-use crate::sync::{barrier_after_rmw, fence, Ordering};
+use crate::ring::{gates_at, Gates, Limit};
+use crate::sync::{barrier_after_rmw, fence, store_then_barrier, Ordering, Word};
 use crate::topic::Topic;
 
 /// Bounds every sleep, so that a wake that was never sent costs no more than this.
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+/// The same for a publisher at the gate, who also finds out that whom it waits for is dead.
+const LONGEST_SLEEP_AT_GATE: Duration = Duration::from_millis(10);
+/// Looks at the gate before the first sleep, each at all participants: some 10 us.
+const LOOKS_AT_GATE: u32 = 100;
 /// Sleeps in vain between two looks for dead participants: about a second.
 const SLEEPS_PER_LOOK: u32 = 20;
 /// Looks at the slot while spinning: some 2 us to 100 us.
@@ -108,21 +126,81 @@ pub(crate) fn wake(topic: &Topic) {
     barrier_after_rmw();
     // P2.
     if topic.waiters().iter().any(|word| word.load(Ordering::SeqCst) != 0) {
-        wake_slow(topic);
+        take_and_wake(topic.waiters(), topic.wakes());
     }
 }
 
 #[cold]
 #[inline(never)]
-fn wake_slow(topic: &Topic) {
+fn take_and_wake(bits: &[Word], wakes: &Word) {
     let mut taken = 0;
-    for word in topic.waiters() {
+    for word in bits {
         if word.load(Ordering::Relaxed) != 0 {
             taken |= word.swap(0, Ordering::SeqCst);
         }
     }
     if taken != 0 {
-        topic.wakes().fetch_add(1, Ordering::SeqCst);
-        futex::wake_all(topic.wakes());
+        wakes.fetch_add(1, Ordering::SeqCst);
+        futex::wake_all(wakes);
     }
+}
+
+/// A reliable subscriber's side of the gate, when it has read all before `next`: says so, and wakes the publishers that wait for it.
+#[inline]
+#[cfg_attr(feature = "crash-points", track_caller)]
+pub(crate) fn pass_gate(topic: &Topic, next: u64) {
+    // G2.
+    store_then_barrier(topic.cursor(), next);
+    let waiting = topic.gate_waiting();
+    if waiting.load(Ordering::SeqCst) != 0 {
+        take_and_wake(std::slice::from_ref(waiting), topic.gate_wakes());
+    }
+}
+
+/// Whether the gate is open for the next message.
+fn is_open(topic: &Topic, limit: &Limit) -> bool {
+    limit.admits(topic.ring(), topic, topic.ring().end())
+}
+
+/// Waits until the gate is open (true) or `deadline` has passed (false). Recovers those that it finds dead.
+pub(crate) fn wait_at_gate(topic: &Topic, limit: &Limit, deadline: Option<Instant>) -> Result<bool> {
+    for _ in 0..LOOKS_AT_GATE {
+        if is_open(topic, limit) {
+            return Ok(true);
+        }
+        std::hint::spin_loop();
+    }
+    loop {
+        recover_gating(topic)?;
+        let left = match deadline {
+            None => LONGEST_SLEEP_AT_GATE,
+            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+        };
+        if left.is_zero() {
+            return Ok(is_open(topic, limit));
+        }
+        // Acquire: stays before G3.
+        let wakes = topic.gate_wakes().load(Ordering::Acquire);
+        // G3.
+        store_then_barrier(topic.gate_waiting(), 1);
+        if is_open(topic, limit) {
+            return Ok(true);
+        }
+        futex::wait(topic.gate_wakes(), wakes, left.min(LONGEST_SLEEP_AT_GATE));
+    }
+}
+
+/// Recovers the dead among those that keep the gate shut: a system call each.
+fn recover_gating(topic: &Topic) -> Result<()> {
+    let (ring, position) = (topic.ring(), topic.ring().end());
+    let mut gating = Vec::new();
+    topic.each_gate(|gated| {
+        if gates_at(ring, gated, position) && position.saturating_sub(gated.cursor) >= ring.capacity() {
+            gating.push(gated.participant);
+        }
+    });
+    for participant in gating {
+        topic.recover_if_dead(participant)?;
+    }
+    Ok(())
 }

@@ -79,12 +79,12 @@
 #define SHM_OK 0
 
 /**
- * No message has come yet. An outcome, not an error.
+ * No message has come yet, or no room for one. An outcome, not an error.
  */
 #define SHM_WOULD_BLOCK 1
 
 /**
- * No message came in the time given. An outcome, not an error.
+ * No message came in the time given, or no room for one. An outcome, not an error.
  */
 #define SHM_TIMED_OUT 2
 
@@ -310,9 +310,11 @@ typedef struct shm_subscriber_options {
      */
     uint32_t group;
     /**
-     * 0.
+     * 1: publishers wait for this subscriber instead of overwriting what it has yet to read: from the join on it loses nothing,
+     * and what it does when it is slow or stopped is the publishers' delay. Its death isn't: they find that within 20 ms. What
+     * `history` gives may still be lost. 0: the oldest messages make room.
      */
-    uint32_t reserved;
+    uint32_t reliable;
 } shm_subscriber_options;
 
 /**
@@ -413,7 +415,8 @@ void shm_publisher_destroy(struct shm_publisher *publisher);
  * Publishes a copy of the `size` bytes at `data`.
  *
  * `data` is only read during the call; it may be NULL when `size` is 0. `position` may be NULL; otherwise it
- * gets the message's place in the topic's order. Never waits for subscribers. One thread at a time.
+ * gets the message's place in the topic's order. Waits while a reliable subscriber has yet to read what would be
+ * overwritten, for ever if that one lives and doesn't read. One thread at a time.
  *
  * Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans and held samples;
  * SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
@@ -422,6 +425,20 @@ int32_t shm_publisher_publish(struct shm_publisher *publisher,
                               const void *data,
                               size_t size,
                               uint64_t *position);
+
+/**
+ * Publishes a copy of the `size` bytes at `data`, if that can be done without waiting.
+ *
+ * `data` is only read during the call; it may be NULL when `size` is 0. `position` may be NULL; otherwise it
+ * gets the message's place in the topic's order. One thread at a time.
+ *
+ * Outcomes: SHM_WOULD_BLOCK when a reliable subscriber has yet to read what would be overwritten. Errors: those of
+ * `shm_publisher_publish`.
+ */
+int32_t shm_publisher_try_publish(struct shm_publisher *publisher,
+                                  const void *data,
+                                  size_t size,
+                                  uint64_t *position);
 
 /**
  * Lends `size` bytes of shared memory to write a message into: no copy is made when it is published.
@@ -479,13 +496,38 @@ int32_t shm_loan_resize(struct shm_loan *loan,
  * Publishes what was written into the loan, without a copy.
  *
  * On SHM_OK the loan has ended. On an error it is as it was, and still the caller's, who has to destroy it. `position`
- * may be NULL; otherwise it gets the message's place in the topic's order. Never waits for subscribers. One thread at a
- * time.
+ * may be NULL; otherwise it gets the message's place in the topic's order. Waits while a reliable subscriber has yet to
+ * read what would be overwritten, for ever if that one lives and doesn't read. One thread at a time.
  *
- * Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the publisher was destroyed; SHM_ERR_FORKED, SHM_ERR_CORRUPT.
+ * Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the publisher was destroyed; SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
  */
 int32_t shm_loan_publish(struct shm_loan *loan,
                          uint64_t *position);
+
+/**
+ * Publishes what was written into the loan, without a copy, if that can be done without waiting.
+ *
+ * On SHM_OK the loan has ended. Otherwise it is as it was, and still the caller's. `position` may be NULL; otherwise it
+ * gets the message's place in the topic's order. One thread at a time.
+ *
+ * Outcomes: SHM_WOULD_BLOCK when a reliable subscriber has yet to read what would be overwritten. Errors:
+ * SHM_ERR_NULL; SHM_ERR_CLOSED when the publisher was destroyed; SHM_ERR_FORKED, SHM_ERR_CORRUPT.
+ */
+int32_t shm_loan_try_publish(struct shm_loan *loan,
+                             uint64_t *position);
+
+/**
+ * Publishes what was written into the loan, without a copy, waiting for reliable subscribers up to `timeout_ns` nanoseconds.
+ *
+ * On SHM_OK the loan has ended. Otherwise it is as it was, and still the caller's. `position` may be NULL; otherwise it
+ * gets the message's place in the topic's order. One thread at a time.
+ *
+ * Outcomes: SHM_TIMED_OUT when a reliable subscriber hadn't read in that time what would be overwritten. Errors:
+ * SHM_ERR_NULL; SHM_ERR_CLOSED when the publisher was destroyed; SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_loan_publish_timeout(struct shm_loan *loan,
+                                 uint64_t timeout_ns,
+                                 uint64_t *position);
 
 /**
  * Ends a loan without publishing it. NULL does nothing. One thread at a time.

@@ -9,11 +9,12 @@ use super::arguments::write_wanted;
 use super::error::Failure;
 use super::guard::{guard, guard_value};
 use super::publisher::ShmPublisher;
-use super::status::SHM_OK;
+use super::status::{SHM_OK, SHM_TIMED_OUT, SHM_WOULD_BLOCK};
 use crate::{Error, Loan};
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr;
+use std::time::{Duration, Instant};
 
 /// Shared memory lent to write a message into.
 pub struct ShmLoan {
@@ -150,28 +151,77 @@ pub unsafe extern "C" fn shm_loan_resize(loan: *mut ShmLoan, size: usize) -> i32
 /// Publishes what was written into the loan, without a copy.
 ///
 /// On SHM_OK the loan has ended. On an error it is as it was, and still the caller's, who has to destroy it. `position`
-/// may be NULL; otherwise it gets the message's place in the topic's order. Never waits for subscribers. One thread at a
-/// time.
+/// may be NULL; otherwise it gets the message's place in the topic's order. Waits while a reliable subscriber has yet to
+/// read what would be overwritten, for ever if that one lives and doesn't read. One thread at a time.
 ///
-/// Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the publisher was destroyed; SHM_ERR_FORKED, SHM_ERR_CORRUPT.
+/// Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the publisher was destroyed; SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
 #[no_mangle]
 pub unsafe extern "C" fn shm_loan_publish(loan: *mut ShmLoan, position: *mut u64) -> i32 {
-    guard(|| {
-        // SAFETY: C1, C3.
-        let entry = unsafe { loan.as_mut() }.ok_or_else(|| Failure::null("loan"))?;
-        // SAFETY: the owner lives as long as a loan of it is out.
-        let closed = unsafe { (*entry.owner).loans.closed.get() };
-        let Some(lent) = entry.lent.as_ref().filter(|_| !closed) else { return Err(Error::Closed.into()) };
-        let published = lent.try_publish()?;
-        // The chunk is the topic's now.
-        std::mem::forget(entry.lent.take());
-        // SAFETY: C1: the loan has ended; C2.
-        unsafe {
-            put_back(loan);
-            write_wanted(position, published);
-        }
-        Ok(SHM_OK)
+    // SAFETY: C1, C2, C3.
+    guard(|| unsafe {
+        publish_with(loan, position, SHM_OK, |lent| match lent.publish_once()? {
+            None => lent.publish_at_gate().map(Some),
+            published => Ok(published),
+        })
     })
+}
+
+/// Publishes what was written into the loan, without a copy, if that can be done without waiting.
+///
+/// On SHM_OK the loan has ended. Otherwise it is as it was, and still the caller's. `position` may be NULL; otherwise it
+/// gets the message's place in the topic's order. One thread at a time.
+///
+/// Outcomes: SHM_WOULD_BLOCK when a reliable subscriber has yet to read what would be overwritten. Errors:
+/// SHM_ERR_NULL; SHM_ERR_CLOSED when the publisher was destroyed; SHM_ERR_FORKED, SHM_ERR_CORRUPT.
+#[no_mangle]
+pub unsafe extern "C" fn shm_loan_try_publish(loan: *mut ShmLoan, position: *mut u64) -> i32 {
+    // SAFETY: C1, C2, C3.
+    guard(|| unsafe { publish_with(loan, position, SHM_WOULD_BLOCK, |lent| lent.publish_once()) })
+}
+
+/// Publishes what was written into the loan, without a copy, waiting for reliable subscribers up to `timeout_ns` nanoseconds.
+///
+/// On SHM_OK the loan has ended. Otherwise it is as it was, and still the caller's. `position` may be NULL; otherwise it
+/// gets the message's place in the topic's order. One thread at a time.
+///
+/// Outcomes: SHM_TIMED_OUT when a reliable subscriber hadn't read in that time what would be overwritten. Errors:
+/// SHM_ERR_NULL; SHM_ERR_CLOSED when the publisher was destroyed; SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+#[no_mangle]
+pub unsafe extern "C" fn shm_loan_publish_timeout(
+    loan: *mut ShmLoan,
+    timeout_ns: u64,
+    position: *mut u64,
+) -> i32 {
+    let deadline = Instant::now().checked_add(Duration::from_nanos(timeout_ns));
+    // SAFETY: C1, C2, C3.
+    guard(|| unsafe { publish_with(loan, position, SHM_TIMED_OUT, |lent| lent.publish_until(deadline)) })
+}
+
+/// Publishes a loan by `publish`, and ends it then; `full` is the status when that gave nothing.
+///
+/// # Safety
+/// C1 and C3 hold for `loan`, C2 for `position`.
+#[inline(always)]
+unsafe fn publish_with(
+    loan: *mut ShmLoan,
+    position: *mut u64,
+    full: i32,
+    publish: impl FnOnce(&Loan<'static>) -> crate::Result<Option<u64>>,
+) -> Result<i32, Failure> {
+    // SAFETY: C1, C3.
+    let entry = unsafe { loan.as_mut() }.ok_or_else(|| Failure::null("loan"))?;
+    // SAFETY: the owner lives as long as a loan of it is out.
+    let closed = unsafe { (*entry.owner).loans.closed.get() };
+    let Some(lent) = entry.lent.as_ref().filter(|_| !closed) else { return Err(Error::Closed.into()) };
+    let Some(published) = publish(lent)? else { return Ok(full) };
+    // The chunk is the topic's now.
+    std::mem::forget(entry.lent.take());
+    // SAFETY: C1: the loan has ended; C2.
+    unsafe {
+        put_back(loan);
+        write_wanted(position, published);
+    }
+    Ok(SHM_OK)
 }
 
 /// Ends a loan without publishing it. NULL does nothing. One thread at a time.

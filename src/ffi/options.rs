@@ -125,8 +125,10 @@ pub struct ShmSubscriberOptions {
     /// their own, which is made for them when it isn't there (mode 0770, with that group), as the default root is its
     /// user's alone; and they are trusted not to be malicious.
     pub group: u32,
-    /// 0.
-    pub reserved: u32,
+    /// 1: publishers wait for this subscriber instead of overwriting what it has yet to read: from the join on it loses nothing,
+    /// and what it does when it is slow or stopped is the publishers' delay. Its death isn't: they find that within 20 ms. What
+    /// `history` gives may still be lost. 0: the oldest messages make room.
+    pub reliable: u32,
 }
 
 impl ShmSubscriberOptions {
@@ -140,7 +142,7 @@ impl ShmSubscriberOptions {
         mode: 0,
         has_group: 0,
         group: 0,
-        reserved: 0,
+        reliable: 0,
     };
 
     const ENDS: [usize; 9] = [
@@ -151,7 +153,7 @@ impl ShmSubscriberOptions {
         offset_of!(Self, mode),
         offset_of!(Self, has_group),
         offset_of!(Self, group),
-        offset_of!(Self, reserved),
+        offset_of!(Self, reliable),
         size_of::<Self>(),
     ];
 
@@ -160,6 +162,7 @@ impl ShmSubscriberOptions {
     pub(super) unsafe fn read(options: *const Self) -> Result<SubscriberOptions, Failure> {
         // SAFETY: the caller's; the struct is plain old data.
         let options = unsafe { read_sized(options, Self::DEFAULT, &Self::ENDS)? };
+        check_flag("reliable", options.reliable)?;
         Ok(SubscriberOptions {
             // SAFETY: the caller's.
             root: unsafe { path(options.root) },
@@ -167,8 +170,9 @@ impl ShmSubscriberOptions {
             participants: options.participants,
             holds: options.holds,
             history: options.history,
+            reliable: options.reliable == 1,
             mode: options.mode,
-            group: group(options.has_group, options.group, options.reserved)?,
+            group: group(options.has_group, options.group, 0)?,
         })
     }
 }

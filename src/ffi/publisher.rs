@@ -5,7 +5,7 @@ use super::arguments::{bytes, name, output, required, write_wanted};
 use super::guard::{guard, guard_value};
 use super::loan::{Loans, ShmLoan};
 use super::options::{ShmPublisherOptions, ShmTopicInfo};
-use super::status::SHM_OK;
+use super::status::{SHM_OK, SHM_WOULD_BLOCK};
 use crate::Publisher;
 use std::ffi::{c_char, c_void};
 
@@ -60,7 +60,8 @@ pub unsafe extern "C" fn shm_publisher_destroy(publisher: *mut ShmPublisher) {
 /// Publishes a copy of the `size` bytes at `data`.
 ///
 /// `data` is only read during the call; it may be NULL when `size` is 0. `position` may be NULL; otherwise it
-/// gets the message's place in the topic's order. Never waits for subscribers. One thread at a time.
+/// gets the message's place in the topic's order. Waits while a reliable subscriber has yet to read what would be
+/// overwritten, for ever if that one lives and doesn't read. One thread at a time.
 ///
 /// Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans and held samples;
 /// SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
@@ -75,6 +76,30 @@ pub unsafe extern "C" fn shm_publisher_publish(
         // SAFETY: C1, C3; C2.
         let (publisher, payload) = unsafe { (required(publisher, "publisher")?, bytes(data, size)?) };
         let published = publisher.core.publish(payload)?;
+        // SAFETY: C2.
+        unsafe { write_wanted(position, published) };
+        Ok(SHM_OK)
+    })
+}
+
+/// Publishes a copy of the `size` bytes at `data`, if that can be done without waiting.
+///
+/// `data` is only read during the call; it may be NULL when `size` is 0. `position` may be NULL; otherwise it
+/// gets the message's place in the topic's order. One thread at a time.
+///
+/// Outcomes: SHM_WOULD_BLOCK when a reliable subscriber has yet to read what would be overwritten. Errors: those of
+/// `shm_publisher_publish`.
+#[no_mangle]
+pub unsafe extern "C" fn shm_publisher_try_publish(
+    publisher: *mut ShmPublisher,
+    data: *const c_void,
+    size: usize,
+    position: *mut u64,
+) -> i32 {
+    guard(|| {
+        // SAFETY: C1, C3; C2.
+        let (publisher, payload) = unsafe { (required(publisher, "publisher")?, bytes(data, size)?) };
+        let Some(published) = publisher.core.try_publish(payload)? else { return Ok(SHM_WOULD_BLOCK) };
         // SAFETY: C2.
         unsafe { write_wanted(position, published) };
         Ok(SHM_OK)

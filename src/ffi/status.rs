@@ -6,9 +6,9 @@ use std::ffi::{c_char, CStr};
 
 /// Done.
 pub const SHM_OK: i32 = 0;
-/// No message has come yet. An outcome, not an error.
+/// No message has come yet, or no room for one. An outcome, not an error.
 pub const SHM_WOULD_BLOCK: i32 = 1;
-/// No message came in the time given. An outcome, not an error.
+/// No message came in the time given, or no room for one. An outcome, not an error.
 pub const SHM_TIMED_OUT: i32 = 2;
 
 /// An argument is NULL that must not be.
@@ -89,7 +89,7 @@ pub extern "C" fn shm_status_string(status: i32) -> *const c_char {
 fn words(status: i32) -> &'static CStr {
     match status {
         SHM_OK => c"ok",
-        SHM_WOULD_BLOCK => c"no message yet",
+        SHM_WOULD_BLOCK => c"no message, or no room for one, yet",
         SHM_TIMED_OUT => c"timed out",
         SHM_ERR_NULL => c"an argument is NULL",
         SHM_ERR_INVALID_NAME => c"invalid topic name",

@@ -11,7 +11,8 @@
 //!
 //! What a loan does when its class has no free chunk, cheapest first: reclaim what left the ring (I3); take over
 //! a dead publisher's segment or make a new one, within the budget; take a larger free chunk; destroy segments
-//! that are wholly free; recover dead participants, who may hold chunks; evict this publisher's oldest message.
+//! that are wholly free; recover dead participants, who may hold chunks; evict this publisher's oldest message, unless a reliable
+//! subscriber has yet to read it (I7).
 //! Only then it is an error, and everything that was published and held is as it was, but for what was evicted.
 
 mod class;
@@ -24,7 +25,7 @@ use std::ptr::NonNull;
 use crate::crash::point;
 use crate::error::{Error, Result};
 use crate::options::MemoryInfo;
-use crate::ring::{ChunkId, Retiring, MAX_CHUNKS, SEGMENTS};
+use crate::ring::{unread_from, ChunkId, Retiring, MAX_CHUNKS, SEGMENTS};
 use crate::sync::Ordering;
 use crate::topic::layout::{ChunkHeader, SegmentState, SegmentWord, CHUNK_HEADER};
 use crate::topic::Topic;
@@ -250,14 +251,16 @@ impl Pool {
             if let Some(chunk) = self.pop_scarce(topic, class)? {
                 return Ok(chunk);
             }
-            let evicted = (0..evictions).take_while(|_| self.retiring.evict_oldest(topic.ring())).count();
+            let ring = topic.ring();
+            let end = unread_from(ring, topic, ring.end());
+            let evicted = (0..evictions).take_while(|_| self.retiring.evict_oldest(ring, end)).count();
             if evicted == 0 {
                 break;
             }
             self.reclaim(topic);
             evictions *= 2;
         }
-        // Nothing of ours is in the ring: what is missing is loaned, or held by the living or the dead.
+        // What is missing is loaned, or held or yet to be read by the living or the dead.
         self.recover_dead(topic)?;
         self.full_until = self.scarce;
         match self.pop_scarce(topic, class)? {

@@ -28,6 +28,7 @@
 //! | S1 | reclaim's load of the slot, Acquire, then a SeqCst fence | W1, W2 |
 //! | S2 | reclaim's loads of the holds, Acquire | H1, H2 |
 //! | T1 | `tail` CAS, Release; its loads are Acquire | orders a slot's content before the hint that names it |
+//! | G1, J2 | `gate.rs`: a publisher's fence before it looks for reliable subscribers; a joiner's before it looks where to start | each other |
 //! | P1, P2 | `wait.rs`: waiter bit set, then the slot read; slot CAS, then the waiter bits taken | each other |
 //!
 //! Invariants (proved by the models beside this file):
@@ -37,9 +38,11 @@
 //! - **I3** A chunk is reused only after: it was seen out of its slot (S1) -> SeqCst fence -> no hold on it was
 //!   seen (S2). A hold that S2 missed comes after the fence in the single total order, so its R2 comes
 //!   after the removal, sees another word and fails.
+//! - **I7** What a reliable subscriber has yet to read is neither overwritten nor evicted: `gate.rs`.
 //!
 //! A slot word repeats only after 2^32 laps with the same chunk: the ABA that is left.
 
+mod gate;
 mod reader;
 mod writer;
 
@@ -50,8 +53,9 @@ mod stress;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+pub(crate) use gate::{gates_at, unread_from, Gated, Gates, Limit};
 pub(crate) use reader::{Poll, Reader};
-pub(crate) use writer::{Holder, Retiring};
+pub(crate) use writer::{Holder, Refused, Retiring};
 
 use crate::sync::{load_acquire, Ordering, Word};
 
@@ -162,7 +166,7 @@ impl<'a> Ring<'a> {
 
     /// The hint, where 0 reads as the first position (T1).
     #[inline]
-    fn tail(&self) -> u64 {
+    pub(crate) fn tail(&self) -> u64 {
         load_acquire(self.tail).max(self.capacity())
     }
 

@@ -79,14 +79,14 @@ impl Writer {
         if self.free.is_empty() {
             self.reclaim(shared);
         }
-        if self.free.is_empty() && self.may_evict && self.retiring.evict_oldest(shared.ring()) {
+        if self.free.is_empty() && self.may_evict && self.retiring.evict_oldest(shared.ring(), u64::MAX) {
             self.reclaim(shared);
         }
         let Some(chunk) = self.free.pop() else { return 0 };
         let payload = &shared.payloads[chunk.index() as usize];
         // SAFETY: loom checks that nobody else is there.
         let stamp = |position| payload.with_mut(|p| unsafe { *p = position });
-        let position = shared.ring().publish(chunk, stamp).unwrap();
+        let position = shared.ring().publish(chunk, |_| true, stamp).unwrap();
         self.retiring.published(position, chunk);
         1
     }
@@ -155,7 +155,7 @@ fn run(writers: u32, messages: u32, chunks: u32, readers: usize, polls: u32, may
     }
     for (mut writer, _) in done {
         writer.reclaim(&shared);
-        while writer.retiring.evict_oldest(shared.ring()) {
+        while writer.retiring.evict_oldest(shared.ring(), u64::MAX) {
             writer.reclaim(&shared);
         }
         assert!(writer.retiring.limbo().is_empty());

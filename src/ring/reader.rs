@@ -27,9 +27,10 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// A reader that starts with the newest `history` messages that are in the ring, then those to come.
-    pub(crate) fn join(ring: Ring<'_>, history: u64) -> Self {
-        let end = ring.end();
+    /// A reader that starts with the newest `history` messages before `start` that are in the ring, then those from there on. `None`
+    /// as `start`: now.
+    pub(crate) fn join(ring: Ring<'_>, start: Option<u64>, history: u64) -> Self {
+        let end = start.unwrap_or_else(|| ring.end());
         let oldest = end.saturating_sub(ring.capacity()).max(ring.capacity());
         let mut next = end;
         let mut found = 0;

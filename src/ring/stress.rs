@@ -102,7 +102,7 @@ impl Shared {
             let chunk = loop {
                 // Now and then also when it needn't, so that evictions meet readers.
                 if free.is_empty() || sequence % 5 == 0 {
-                    retiring.evict_oldest(self.ring());
+                    retiring.evict_oldest(self.ring(), u64::MAX);
                 }
                 retiring.reclaim(self.ring(), self, |chunk| free.push(chunk));
                 match free.pop() {
@@ -112,14 +112,14 @@ impl Shared {
             };
             // SAFETY: it is free, so nobody reads it (I3).
             unsafe { self.payload(chunk).write([sequence << 2 | u64::from(segment); WORDS]) };
-            retiring.published(self.ring().publish(chunk, |_| ()).unwrap(), chunk);
+            retiring.published(self.ring().publish(chunk, |_| true, |_| ()).unwrap(), chunk);
         }
     }
 
     /// Every other sample is handed on to another thread.
     fn receive(&self, holds: std::ops::Range<usize>) -> u64 {
         let _ends = Ends(&self.receiving, &self.failed);
-        let mut reader = Reader::join(self.ring(), 0);
+        let mut reader = Reader::join(self.ring(), None, 0);
         let mut got = 0;
         loop {
             let last = self.publishing.load(Ordering::Relaxed) == 0;

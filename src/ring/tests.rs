@@ -18,7 +18,7 @@ impl Words {
     }
 
     fn publish(&self, index: u32) -> u64 {
-        self.ring().publish(chunk(index), |_| ()).unwrap()
+        self.ring().publish(chunk(index), |_| true, |_| ()).unwrap()
     }
 }
 
@@ -54,7 +54,7 @@ fn zeroed_memory_is_an_empty_ring() {
     let words = Words::new(4);
     assert_eq!(words.ring().end(), 4);
     assert_eq!(words.ring().chunks().count(), 0);
-    let mut reader = Reader::join(words.ring(), u64::MAX);
+    let mut reader = Reader::join(words.ring(), None, u64::MAX);
     assert_eq!(next(&mut reader, &words), None);
     assert_eq!(words.publish(7), 4);
     assert_eq!(next(&mut reader, &words), Some((4, 7)));
@@ -64,7 +64,7 @@ fn zeroed_memory_is_an_empty_ring() {
 #[test]
 fn the_smallest_ring_works() {
     let words = Words::new(2);
-    let mut reader = Reader::join(words.ring(), 0);
+    let mut reader = Reader::join(words.ring(), None, 0);
     for n in 0..10 {
         words.publish(n);
         assert_eq!(next(&mut reader, &words), Some((2 + u64::from(n), n)));
@@ -81,7 +81,7 @@ fn a_lapped_reader_counts_every_message_it_missed() {
     for capacity in [2, 4, 8, 64] {
         for published in 1..5 * capacity as u64 {
             let words = Words::new(capacity);
-            let mut reader = Reader::join(words.ring(), 0);
+            let mut reader = Reader::join(words.ring(), None, 0);
             for n in 0..published {
                 words.publish(n as u32);
             }
@@ -102,12 +102,12 @@ fn a_lapped_reader_counts_every_message_it_missed() {
 #[test]
 fn an_evicted_message_is_lost_to_readers_and_known_as_a_hole_to_late_ones() {
     let words = Words::new(8);
-    let mut early = Reader::join(words.ring(), 0);
+    let mut early = Reader::join(words.ring(), None, 0);
     let positions: Vec<u64> = (0..5).map(|n| words.publish(n)).collect();
     words.ring().evict(positions[1], chunk(1));
     words.ring().evict(positions[3], chunk(3));
-    let mut late = Reader::join(words.ring(), u64::MAX);
-    let mut latest = Reader::join(words.ring(), 2);
+    let mut late = Reader::join(words.ring(), None, u64::MAX);
+    let mut latest = Reader::join(words.ring(), None, 2);
     let all = |reader: &mut Reader| -> Vec<u32> {
         std::iter::from_fn(|| next(reader, &words).map(|(_, index)| index)).collect()
     };
@@ -121,7 +121,7 @@ fn holes_that_were_lapped_are_no_losses_either() {
     let words = Words::new(4);
     let positions: Vec<u64> = (0..4).map(|n| words.publish(n)).collect();
     words.ring().evict(positions[1], chunk(1));
-    let mut reader = Reader::join(words.ring(), u64::MAX);
+    let mut reader = Reader::join(words.ring(), None, u64::MAX);
     for n in 4..14 {
         words.publish(n);
     }
@@ -150,11 +150,11 @@ fn a_tail_that_contradicts_the_slots_is_an_error_not_a_hang() {
         words.publish(n);
     }
     words.tail.store(6, Ordering::Relaxed);
-    assert!(words.ring().publish(chunk(99), |_| ()).is_err());
+    assert!(words.ring().publish(chunk(99), |_| true, |_| ()).is_err());
     for tail in [u64::MAX, u64::MAX - 1, 1 << 63, 0] {
         words.tail.store(tail, Ordering::Relaxed);
-        let _ = words.ring().publish(chunk(99), |_| ());
-        let mut reader = Reader::join(words.ring(), u64::MAX);
+        let _ = words.ring().publish(chunk(99), |_| true, |_| ());
+        let mut reader = Reader::join(words.ring(), None, u64::MAX);
         for _ in 0..100 {
             next(&mut reader, &words);
         }
@@ -164,7 +164,7 @@ fn a_tail_that_contradicts_the_slots_is_an_error_not_a_hang() {
 #[test]
 fn a_slot_from_the_future_is_damage_to_a_reader_too() {
     let words = Words::new(4);
-    let mut reader = Reader::join(words.ring(), 0);
+    let mut reader = Reader::join(words.ring(), None, 0);
     for slot in &words.slots {
         slot.store(0x7fff_0000 << 32, Ordering::Relaxed);
     }
@@ -187,14 +187,14 @@ fn random_words_give_outcomes() {
             slot.store(random(), Ordering::Relaxed);
         }
         words.tail.store(random() >> (random() % 64), Ordering::Relaxed);
-        let mut reader = Reader::join(words.ring(), random() % 10);
+        let mut reader = Reader::join(words.ring(), None, random() % 10);
         for _ in 0..20 {
             next(&mut reader, &words);
         }
         let mut retiring = Retiring::default();
         retiring.adopt(words.ring().chunks().collect(), []);
-        while retiring.evict_oldest(words.ring()) {}
-        let _ = words.ring().publish(chunk(1), |_| ());
+        while retiring.evict_oldest(words.ring(), u64::MAX) {}
+        let _ = words.ring().publish(chunk(1), |_| true, |_| ());
     }
 }
 
@@ -218,7 +218,7 @@ fn reclaim_frees_what_left_the_ring_and_is_not_held() {
 #[test]
 fn a_chunk_that_comes_back_at_the_same_place_is_a_later_message() {
     let words = Words::new(2);
-    let mut reader = Reader::join(words.ring(), 0);
+    let mut reader = Reader::join(words.ring(), None, 0);
     words.publish(5);
     words.publish(6);
     words.publish(5);

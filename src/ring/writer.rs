@@ -6,9 +6,14 @@ use std::collections::VecDeque;
 use super::{ChunkId, Ring, Slot};
 use crate::sync::{fence, load_acquire, Ordering};
 
-/// The ring's words contradict I1: somebody wrote over them.
-#[derive(Debug)]
-pub(crate) struct Damaged;
+/// Why a chunk wasn't published.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// A reliable subscriber has yet to read what would be overwritten.
+    Full,
+    /// The ring's words contradict I1: somebody wrote over them.
+    Damaged,
+}
 
 /// Tries before the ring is called damaged. A try fails only because another publisher got ahead, and each of
 /// the at most 1,024 others may do so over and over; a million times in a row is not chance.
@@ -17,10 +22,15 @@ const TRIES: u32 = 1 << 20;
 impl Ring<'_> {
     /// Publishes `chunk`, whose payload is complete, and returns its position.
     ///
-    /// `stamp` is called with the position before each try, to write it into the chunk's header; the chunk isn't
-    /// visible then. Lock-free: a try fails only when another publisher succeeded.
+    /// `may_fill` says whether a position may be filled (I7). `stamp` is called with the position before each try, to write it into
+    /// the chunk's header; the chunk isn't visible then. Lock-free: a try fails only when another publisher succeeded.
     #[inline(always)]
-    pub(crate) fn publish(&self, chunk: ChunkId, mut stamp: impl FnMut(u64)) -> Result<u64, Damaged> {
+    pub(crate) fn publish(
+        &self,
+        chunk: ChunkId,
+        may_fill: impl Fn(u64) -> bool,
+        mut stamp: impl FnMut(u64),
+    ) -> Result<u64, Refused> {
         for _ in 0..TRIES {
             // T1. SeqCst isn't needed: a stale hint only costs a round.
             let raw = self.tail.load(Ordering::Acquire);
@@ -35,9 +45,12 @@ impl Ring<'_> {
                     self.advance(raw, position);
                 } else if self.tail.load(Ordering::Acquire) == raw {
                     // A whole lap beyond the hint contradicts I1.
-                    return Err(Damaged);
+                    return Err(Refused::Damaged);
                 }
                 continue;
+            }
+            if !may_fill(position) {
+                return Err(Refused::Full);
             }
             stamp(position);
             let new = Slot::new(self.tag(position), chunk);
@@ -47,7 +60,7 @@ impl Ring<'_> {
                 return Ok(position);
             }
         }
-        Err(Damaged)
+        Err(Refused::Damaged)
     }
 
     /// Takes `chunk` out of its slot, if it is still there, so that its memory can be used before the ring
@@ -92,9 +105,12 @@ impl Retiring {
         self.limbo.extend(others);
     }
 
-    /// Evicts this publisher's oldest message. False when it has none in the ring.
-    pub(crate) fn evict_oldest(&mut self, ring: Ring<'_>) -> bool {
-        let Some((position, chunk)) = self.published.pop_front() else { return false };
+    /// Evicts this publisher's oldest message, if it is before `end` (I7). False when there is none.
+    pub(crate) fn evict_oldest(&mut self, ring: Ring<'_>, end: u64) -> bool {
+        let Some(&(position, chunk)) = self.published.front().filter(|(position, _)| *position < end) else {
+            return false;
+        };
+        self.published.pop_front();
         ring.evict(position, chunk);
         self.limbo.push(chunk);
         true

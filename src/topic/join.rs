@@ -16,7 +16,7 @@ use crate::os::dir::{Access, Dir};
 use crate::os::fork::Token;
 use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
-use crate::sync::Ordering;
+use crate::sync::{fence, Ordering};
 
 /// Joins the topic. `None` when there is none (any more).
 pub(super) fn join(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> Result<Option<Topic>> {
@@ -166,14 +166,24 @@ pub(super) fn claim(files: Files) -> Result<Option<Topic>> {
     let word = &peers.status()[q as usize];
     // Release, before the status says that the entry is anything.
     peers.joined_word().fetch_max(u64::from(q) + 1, Ordering::Release);
+    let is_reliable = topic.files.role == Role::Reliable;
+    if is_reliable {
+        // J1: before the status says that publishers wait for it. Relaxed: the status is a Release.
+        topic.cursor().store(topic.ring().end(), Ordering::Relaxed);
+    }
     // Release, before any hold or segment of ours exists (I6).
-    let publisher = topic.files.role == Role::Publisher;
-    let joining = status::next(word.load(Ordering::Relaxed), status::JOINING, publisher);
+    let joining = status::next(word.load(Ordering::Relaxed), status::JOINING, topic.files.role.flags());
     word.store(joining, Ordering::Release);
     if !peers.count_join() {
         // Dropping the topic backs out, and helps with the removal.
         return Ok(None);
     }
+    if is_reliable {
+        // J2: a publisher that doesn't see the status is seen here, with all that it knew to be published.
+        fence(Ordering::SeqCst);
+        topic.cursor().store(topic.ring().end(), Ordering::Release);
+    }
+    // J3: Release, after the start.
     word.store(status::with_state(joining, status::LIVE), Ordering::Release);
     // A failure here is the next looker's to report.
     let _ = topic.recover_dead();

@@ -3,15 +3,14 @@
 //!
 //! ```text
 //!   ring    header 256 | tail (own lines) | slots: capacity x u64 | segment table: 4096 x u64
-//!   peers   header 256 | life, joined (own lines) | waiters: 16 x u64 | wakes (own lines) | status: participants x u64 | entries
+//!   peers   header 256 | life, joined (own lines) | waiters: 16 x u64 | wakes | gate: waiting, wakes | status: participants x u64 | entries
 //!   entry   cursor u64 | reserved u64 | held: holds x u64, padded to whole lines
 //!   seg.*   header 128 | chunks, each: header 64 | payload, all of one stride
 //! ```
 //!
 //! A line here is 128 bytes: two cache lines, since today's processors fetch them in pairs.
 //!
-//! Reserved for subscribers that a publisher waits for: the entry's second word (its gate) and flag bits of the
-//! status word; `cursor` is kept already. Reserved for self-description: the schema's place in the ring header.
+//! Reserved for self-description: the schema's place in the ring header.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -108,6 +107,8 @@ pub(crate) const LIFE_OFFSET: usize = HEADER;
 pub(crate) const JOINED_OFFSET: usize = LIFE_OFFSET + 8;
 pub(crate) const WAITERS_OFFSET: usize = LIFE_OFFSET + LINE;
 pub(crate) const WAKES_OFFSET: usize = WAITERS_OFFSET + WAITER_WORDS * 8;
+/// Apart from `wakes` by a cache line: those who write the one don't disturb the others.
+pub(crate) const GATE_OFFSET: usize = WAKES_OFFSET + 64;
 pub(crate) const STATUS_OFFSET: usize = WAKES_OFFSET + LINE;
 const _: () = assert!(
     SLOTS_OFFSET.is_multiple_of(LINE)
@@ -215,7 +216,10 @@ pub(crate) mod status {
     /// Somebody undoes what its dead or leaving owner left; holds still count.
     pub(crate) const RECOVERING: u64 = 3;
     const STATE: u64 = 0xff;
-    const PUBLISHER: u64 = 1 << 8;
+    pub(crate) const PUBLISHER: u64 = 1 << 8;
+    /// A subscriber that publishers wait for.
+    pub(crate) const RELIABLE: u64 = 1 << 9;
+    const FLAGS: u64 = PUBLISHER | RELIABLE;
     const EPOCH: u32 = 32;
 
     pub(crate) fn state(word: u64) -> u64 {
@@ -227,15 +231,20 @@ pub(crate) mod status {
         word & PUBLISHER != 0
     }
 
-    /// The word of the entry's next user, in state `state`.
-    pub(crate) fn next(old: u64, state: u64, publisher: bool) -> u64 {
+    /// Whether publishers wait for the participant. Not once it is being recovered: then it is dead or leaving.
+    pub(crate) fn gates(word: u64) -> bool {
+        word & FLAGS == RELIABLE && matches!(state(word), JOINING | LIVE)
+    }
+
+    /// The word of the entry's next user, in state `state` and with the flags `flags`.
+    pub(crate) fn next(old: u64, state: u64, flags: u64) -> u64 {
         let epoch = (old >> EPOCH).wrapping_add(1) << EPOCH;
-        epoch | if publisher { PUBLISHER } else { 0 } | state
+        epoch | flags | state
     }
 
     /// The same user in another state; FREE drops its flags.
     pub(crate) fn with_state(old: u64, state: u64) -> u64 {
-        let flags = if state == FREE { 0 } else { old & PUBLISHER };
+        let flags = if state == FREE { 0 } else { old & FLAGS };
         old >> EPOCH << EPOCH | flags | state
     }
 }
@@ -346,11 +355,15 @@ mod tests {
 
     #[test]
     fn a_status_word_counts_its_users() {
-        let first = status::next(0, status::JOINING, true);
+        let first = status::next(0, status::JOINING, status::PUBLISHER);
         let live = status::with_state(first, status::LIVE);
         assert!(status::is_publisher(live) && status::state(live) == status::LIVE);
         let free = status::with_state(live, status::FREE);
         assert!(!status::is_publisher(free));
-        assert_ne!(status::next(free, status::JOINING, false) >> 32, first >> 32);
+        let reliable = status::next(free, status::JOINING, status::RELIABLE);
+        assert_ne!(reliable >> 32, first >> 32);
+        assert!(status::gates(reliable) && status::gates(status::with_state(reliable, status::LIVE)));
+        assert!(!status::gates(status::with_state(reliable, status::RECOVERING)) && !status::gates(live));
+        assert_eq!(status::with_state(reliable, status::FREE) & 0xffff_ffff, 0);
     }
 }

@@ -43,11 +43,11 @@ use crate::os::fork::Token;
 use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
 use crate::os::sharing::Sharing;
-use crate::ring::{Holder, Ring, SEGMENTS};
+use crate::ring::{Gated, Gates, Holder, Ring, SEGMENTS};
 use crate::sync::{Ordering, Word};
 use layout::{
-    status, Geometry, JOINED_OFFSET, LIFE_OFFSET, SLOTS_OFFSET, STATUS_OFFSET, TAIL_OFFSET, WAITERS_OFFSET,
-    WAKES_OFFSET,
+    status, Geometry, GATE_OFFSET, JOINED_OFFSET, LIFE_OFFSET, SLOTS_OFFSET, STATUS_OFFSET, TAIL_OFFSET,
+    WAITERS_OFFSET, WAKES_OFFSET,
 };
 pub(crate) use root::RootPath;
 
@@ -62,6 +62,8 @@ const DEFAULTS: Geometry = Geometry { capacity: 64, participants: 128, holds: 8 
 pub(crate) enum Role {
     Publisher,
     Subscriber,
+    /// One that publishers wait for.
+    Reliable,
 }
 
 impl Role {
@@ -69,7 +71,16 @@ impl Role {
     fn ring_access(self) -> Access {
         match self {
             Role::Publisher => Access::ReadWrite,
-            Role::Subscriber => Access::ReadOnly,
+            Role::Subscriber | Role::Reliable => Access::ReadOnly,
+        }
+    }
+
+    /// What its status word says of it.
+    fn flags(self) -> u64 {
+        match self {
+            Role::Publisher => status::PUBLISHER,
+            Role::Subscriber => 0,
+            Role::Reliable => status::RELIABLE,
         }
     }
 }
@@ -167,6 +178,7 @@ struct Hot {
     segments: &'static [Word],
     waiters: &'static [Word],
     wakes: &'static Word,
+    gate: &'static [Word],
     holds: &'static [Word],
     cursor: &'static Word,
 }
@@ -183,6 +195,7 @@ impl Hot {
             segments: forever(segments_of(ring, geometry)),
             waiters: forever(peers.waiters()),
             wakes: &forever(peers.map.words(WAKES_OFFSET, 1))[0],
+            gate: forever(peers.map.words(GATE_OFFSET, 2)),
             holds: forever(peers.holds(q)),
             cursor: &forever(peers.map.words(geometry.cursor_offset(q), 1))[0],
         }
@@ -277,6 +290,17 @@ impl Topic {
         self.hot.wakes
     }
 
+    /// Not 0: a publisher waits for reliable subscribers.
+    #[inline]
+    pub(crate) fn gate_waiting(&self) -> &Word {
+        &self.hot.gate[0]
+    }
+
+    /// Counts the wakes of such publishers; what they sleep on.
+    pub(crate) fn gate_wakes(&self) -> &Word {
+        &self.hot.gate[1]
+    }
+
     /// The living and the dead that may hold something.
     pub(crate) fn subscribers(&self) -> impl Iterator<Item = u32> + '_ {
         self.files.peers.subscribers()
@@ -331,6 +355,20 @@ impl Peers {
             let word = word.load(Ordering::Acquire);
             (status::state(word) != status::FREE && !status::is_publisher(word)).then_some(q)
         })
+    }
+}
+
+impl Gates for Topic {
+    fn each_gate(&self, mut found: impl FnMut(Gated)) {
+        let peers = &self.files.peers;
+        // Acquire, both: pair with a joiner's J1 and J3, so that the cursor is at least what the status promises.
+        for (q, word) in (0..).zip(peers.status()).take(peers.joined()) {
+            let word = word.load(Ordering::Acquire);
+            if status::gates(word) {
+                let cursor = peers.cursor(q).load(Ordering::Acquire);
+                found(Gated { participant: q, cursor, is_live: status::state(word) == status::LIVE });
+            }
+        }
     }
 }
 

@@ -20,13 +20,14 @@ impl Files {
         if seen == status::with_state(seen, status::FREE) {
             return Ok(());
         }
-        // Relaxed: a hint for those who look for an entry. It isn't LIVE while another than its owner has the lock.
+        // Relaxed: a hint for those who look for an entry, and the end of its gate. It isn't LIVE while another than its owner has
+        // the lock.
         word.store(status::with_state(seen, status::RECOVERING), Ordering::Relaxed);
         for hold in self.peers.holds(q) {
             // Release (H2): on leaving, our own reads of the chunks come before.
             hold.store(0, Ordering::Release);
         }
-        // Relaxed: nobody derives anything from a free entry's cursor.
+        // Relaxed: nobody derives anything from a free entry's cursor, and one of 0 that is taken for a living one's is no possible one.
         self.peers.cursor(q).store(0, Ordering::Relaxed);
         let bit = 1 << (q % 64);
         // Relaxed: a publisher that still sees the bit makes one needless system call.
@@ -115,7 +116,8 @@ impl Topic {
         Ok(())
     }
 
-    fn recover_if_dead(&self, q: u32) -> Result<bool> {
+    /// Recovers `q` if it is dead.
+    pub(crate) fn recover_if_dead(&self, q: u32) -> Result<bool> {
         Ok(q != self.q && self.files.recover_if_dead(q)?)
     }
 }

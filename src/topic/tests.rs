@@ -45,7 +45,8 @@ fn files(root: &tempfile::TempDir, role: Role) -> Files {
 fn leave_entry(host: &Topic, q: u32, state: u64, publisher: bool) {
     let peers = &host.files.peers;
     peers.joined_word().fetch_max(u64::from(q) + 1, Ordering::SeqCst);
-    peers.status()[q as usize].store(status::next(0, state, publisher), Ordering::SeqCst);
+    peers.status()[q as usize]
+        .store(status::next(0, state, if publisher { status::PUBLISHER } else { 0 }), Ordering::SeqCst);
     if !publisher {
         peers.holds(q).iter().for_each(|hold| hold.store(77 << 20, Ordering::SeqCst));
         peers.waiters()[0].fetch_or(1 << q, Ordering::SeqCst);
@@ -169,7 +170,7 @@ fn a_removal_under_a_joiners_eyes_is_no_error() {
     let root = new_root();
     let late = Files { role: Role::Subscriber, ..deserted(&root) };
     (0..4).for_each(|q| {
-        late.peers.status()[q].store(status::next(0, status::LIVE, true), Ordering::SeqCst);
+        late.peers.status()[q].store(status::next(0, status::LIVE, status::PUBLISHER), Ordering::SeqCst);
     });
     mark_removed(&late);
     // A subscriber needs it to recover a publisher, and there is no other entry.
@@ -184,7 +185,7 @@ fn a_recoverer_in_a_removed_topic_is_not_taken_for_a_user() {
     mark_removed(&late);
     // It has the dead one's lock and has begun with the recovery.
     assert!(late.peers.lock.try_lock(3).unwrap());
-    late.peers.status()[3].store(status::next(0, status::RECOVERING, true), Ordering::SeqCst);
+    late.peers.status()[3].store(status::next(0, status::RECOVERING, status::PUBLISHER), Ordering::SeqCst);
     let new = open(&root, Role::Publisher).unwrap();
     assert_ne!(new.instance(), late.peers.instance);
 }

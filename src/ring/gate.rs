@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The gate: what keeps publishers from overwriting what a reliable subscriber has yet to read.
+//!
+//! ```text
+//!   publisher, at position p >= limit         joiner
+//!       p = tail                              J1  cursor = end, then status JOINING | RELIABLE
+//!   G1  fence (SeqCst)                        J2  fence (SeqCst)
+//!       m = min(p, cursors of the reliable)       start = end; cursor = start
+//!       limit = m + R                         J3  status LIVE | RELIABLE
+//! ```
+//!
+//! - **I7** A position p is filled, and a message at p - R overwritten, only when p - R is below the cursor of every reliable
+//!   subscriber that was LIVE with a start at or below p - R. Evicting obeys the same.
+//!
+//! A scan (G1) that sees the joiner uses its cursor. One that misses it has its fence before J2 in the single total order, so the
+//! joiner's second look at the end sees at least what the publisher knew: start >= p. Until its next scan that publisher fills
+//! positions below p + R, which overwrite messages below p: none that the joiner starts with. So one scan serves `R` messages, and
+//! a topic without reliable subscribers pays one comparison with a private number a message.
+//!
+//! A joiner that isn't LIVE yet gates from the end that it saw first, which is before its start. One that is LIVE was never
+//! passed by more than a lap: a cursor further back is damage, and gates nobody. Who is RECOVERING is dead or leaving, and
+//! doesn't gate: a recoverer that is stopped there holds up nobody.
+//!
+//! Cursors only grow, so a limit stays right however old it is.
+
+use std::cell::Cell;
+
+use super::Ring;
+use crate::sync::{fence, Ordering};
+
+/// Who may gate: the reliable subscribers.
+pub(crate) trait Gates {
+    /// Calls `found` for each reliable participant with its cursor, loaded with Acquire, and whether it has a start yet.
+    fn each_gate(&self, found: impl FnMut(Gated));
+}
+
+/// What a reliable participant says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gated {
+    pub(crate) participant: u32,
+    pub(crate) cursor: u64,
+    pub(crate) is_live: bool,
+}
+
+/// How far one publisher may go without a look. Private to its process.
+#[derive(Default, Debug)]
+pub(crate) struct Limit(Cell<u64>);
+
+impl Limit {
+    /// Whether `position` may be filled (I7).
+    #[inline(always)]
+    pub(crate) fn admits(&self, ring: Ring<'_>, gates: &impl Gates, position: u64) -> bool {
+        position < self.0.get() || self.look(ring, gates, position)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look(&self, ring: Ring<'_>, gates: &impl Gates, position: u64) -> bool {
+        let limit = unread_from(ring, gates, position).wrapping_add(ring.capacity());
+        self.0.set(limit);
+        position < limit
+    }
+}
+
+/// The first position that a reliable subscriber has yet to read, at most `position`, which the caller saw the ring filled up to.
+pub(crate) fn unread_from(ring: Ring<'_>, gates: &impl Gates, position: u64) -> u64 {
+    // G1: after whatever told `position`, before the look at who gates.
+    fence(Ordering::SeqCst);
+    let mut oldest = position;
+    gates.each_gate(|gated| {
+        if gates_at(ring, gated, position) {
+            oldest = oldest.min(gated.cursor);
+        }
+    });
+    oldest
+}
+
+/// Whether `gated` is one to be waited for, as its words are possible ones.
+pub(crate) fn gates_at(ring: Ring<'_>, gated: Gated, position: u64) -> bool {
+    !gated.is_live || gated.cursor >= position.saturating_sub(ring.capacity())
+}
