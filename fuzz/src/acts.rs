@@ -19,6 +19,7 @@ pub enum Act {
     JoinAsPublisher(Memory),
     JoinAsSubscriber {
         history: u8,
+        reliable: bool,
     },
     LeaveAsPublisher(u8),
     /// The samples that it holds stay.
@@ -104,7 +105,7 @@ impl<'a> User<'a> {
             Act::Shape(shape) if shape.is_for_unused() => None,
             Act::Shape(shape) => shape.apply(&self.root.join(TOPIC)),
             Act::JoinAsPublisher(memory) => self.join_as_publisher(memory),
-            Act::JoinAsSubscriber { history } => self.join_as_subscriber(history),
+            Act::JoinAsSubscriber { history, reliable } => self.join_as_subscriber(history, reliable),
             Act::LeaveAsPublisher(which) => leave(&mut self.publishers, which),
             Act::LeaveAsSubscriber(which) => leave(&mut self.subscribers, which),
             Act::Publish(by, size) => publish(pick(&self.publishers, by)?, size),
@@ -143,9 +144,9 @@ impl<'a> User<'a> {
         Some(())
     }
 
-    pub fn join_as_subscriber(&mut self, history: u8) -> Option<()> {
+    pub fn join_as_subscriber(&mut self, history: u8, reliable: bool) -> Option<()> {
         if self.subscribers.len() < MOST && !self.hopeless {
-            let joined = subscriber(self.root, history.into());
+            let joined = subscriber(self.root, history.into(), reliable);
             let joined = self.noted(joined);
             self.subscribers.extend(joined);
         }
@@ -189,7 +190,7 @@ impl<'a> User<'a> {
             loans.pop();
         }
         for loan in loans {
-            let _ = loan.publish();
+            let _ = send(loan);
         }
         Some(())
     }
@@ -217,7 +218,12 @@ fn publish(publisher: &Publisher, size: Size) -> Option<()> {
     let _ = publisher.memory();
     let mut loan = publisher.loan(size.bytes()).ok()?;
     loan.fill(0xab);
-    loan.publish().ok().map(|_| ())
+    send(loan)
+}
+
+/// Whoever is reliable doesn't read while this waits.
+fn send(loan: Loan) -> Option<()> {
+    loan.publish_timeout(Duration::from_micros(100)).ok()?.ok().map(|_| ())
 }
 
 /// Reads a byte of each line that the sample claims to have, and its last one.

@@ -44,7 +44,7 @@ pub fn attach(root: &Path, case: &Case) {
         case.change(topic);
         let mut user = User::new(root);
         for _ in 0..2 {
-            user.join_as_subscriber(u8::MAX);
+            user.join_as_subscriber(u8::MAX, false);
             user.act(&Act::ReceiveAll(0));
             user.join_as_publisher(Memory::Enough);
             for size in [Size::Tiny(1), Size::Small(5000), Size::Small(20_000)] {
@@ -66,7 +66,7 @@ pub fn audit(root: &Path, case: &Case) {
         let look =
             |user: &mut User| [Act::Audit, Act::Collect, Act::Audit].iter().for_each(|act| _ = user.act(act));
         look(&mut user);
-        user.join_as_subscriber(u8::MAX);
+        user.join_as_subscriber(u8::MAX, false);
         user.join_as_publisher(Memory::Little);
         case.act(&mut user);
         look(&mut user);
@@ -118,7 +118,7 @@ impl Drop for Set<'_> {
 /// One who publishes and one who receives.
 fn joined(root: &Path) -> User<'_> {
     let mut user = User::new(root);
-    user.join_as_subscriber(2);
+    user.join_as_subscriber(2, false);
     user.join_as_publisher(Memory::Little);
     user.act(&Act::Publish(0, Size::Tiny(100)));
     user.act(&Act::Publish(0, Size::Small(3000)));

@@ -65,14 +65,14 @@ pub fn publisher(root: &Path, memory: u64) -> shm::Result<Publisher> {
     Publisher::with_options(TOPIC, &PublisherOptions { root: Some(root.into()), memory, ..sizes })
 }
 
-pub fn subscriber(root: &Path, history: u32) -> shm::Result<Subscriber> {
+pub fn subscriber(root: &Path, history: u32, reliable: bool) -> shm::Result<Subscriber> {
     let sizes = SubscriberOptions {
         capacity: CAPACITY,
         participants: PARTICIPANTS,
         holds: HOLDS,
         ..Default::default()
     };
-    Subscriber::with_options(TOPIC, &SubscriberOptions { root: Some(root.into()), history, ..sizes })
+    Subscriber::with_options(TOPIC, &SubscriberOptions { root: Some(root.into()), history, reliable, ..sizes })
 }
 
 fn make() -> Vec<Vec<Image>> {
@@ -82,7 +82,7 @@ fn make() -> Vec<Vec<Image>> {
     let first = publisher(path, 1 << 20).unwrap();
     made.push(snapshot(path));
     let second = publisher(path, 200 << 10).unwrap();
-    let (near, far) = (subscriber(path, 0).unwrap(), subscriber(path, 0).unwrap());
+    let (near, far) = (subscriber(path, 0, false).unwrap(), subscriber(path, 0, false).unwrap());
     let mut held: Vec<Sample> = Vec::new();
     for len in [0, 64, 100, 1000, 20_000, 5000, 64, 200, 30_000, 1, 64, 300] {
         first.publish(&vec![len as u8; len]).unwrap();
@@ -98,6 +98,10 @@ fn make() -> Vec<Vec<Image>> {
     made.push(snapshot(path));
     drop(held);
     drop(near);
+    made.push(snapshot(path));
+    // One that publishers wait for, with as much unread as there is room for.
+    let _reliable = subscriber(path, 0, true).unwrap();
+    while first.try_publish(b"unread").unwrap().is_some() {}
     made.push(snapshot(path));
     made
 }
