@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::os::futex;
-use crate::ring::{gates_at, Gates, Limit};
+use crate::ring::{gate, Gates, Limit};
 use crate::sync::{barrier_after_rmw, fence, store_then_barrier, Ordering, Word};
 use crate::topic::Topic;
 
@@ -195,7 +195,7 @@ fn recover_gating(topic: &Topic) -> Result<()> {
     let (ring, position) = (topic.ring(), topic.ring().end());
     let mut gating = Vec::new();
     topic.each_gate(|gated| {
-        if gates_at(ring, gated, position) && position.saturating_sub(gated.cursor) >= ring.capacity() {
+        if gate::gates_at(ring, gated, position) && position.saturating_sub(gated.cursor) >= ring.capacity() {
             gating.push(gated.participant);
         }
     });

@@ -72,7 +72,10 @@ pub fn subscriber(root: &Path, history: u32, reliable: bool) -> shm::Result<Subs
         holds: HOLDS,
         ..Default::default()
     };
-    Subscriber::with_options(TOPIC, &SubscriberOptions { root: Some(root.into()), history, reliable, ..sizes })
+    Subscriber::with_options(
+        TOPIC,
+        &SubscriberOptions { root: Some(root.into()), history, reliable, ..sizes },
+    )
 }
 
 fn make() -> Vec<Vec<Image>> {

@@ -25,7 +25,7 @@ use std::ptr::NonNull;
 use crate::crash::point;
 use crate::error::{Error, Result};
 use crate::options::MemoryInfo;
-use crate::ring::{unread_from, ChunkId, Retiring, MAX_CHUNKS, SEGMENTS};
+use crate::ring::{gate, ChunkId, Retiring, MAX_CHUNKS, SEGMENTS};
 use crate::sync::Ordering;
 use crate::topic::layout::{ChunkHeader, SegmentState, SegmentWord, CHUNK_HEADER};
 use crate::topic::Topic;
@@ -252,7 +252,7 @@ impl Pool {
                 return Ok(chunk);
             }
             let ring = topic.ring();
-            let end = unread_from(ring, topic, ring.end());
+            let end = gate::unread_from(ring, topic, ring.end());
             let evicted = (0..evictions).take_while(|_| self.retiring.evict_oldest(ring, end)).count();
             if evicted == 0 {
                 break;

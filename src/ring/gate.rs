@@ -26,7 +26,7 @@
 use std::cell::Cell;
 
 use super::Ring;
-use crate::sync::{fence, Ordering};
+use crate::sync::{fence, Ordering, Word};
 
 /// Who may gate: the reliable subscribers.
 pub(crate) trait Gates {
@@ -40,6 +40,22 @@ pub(crate) struct Gated {
     pub(crate) participant: u32,
     pub(crate) cursor: u64,
     pub(crate) is_live: bool,
+}
+
+/// J1, before the status says that publishers wait for the joiner: they never wait for less than this.
+#[cfg_attr(feature = "crash-points", track_caller)]
+pub(crate) fn announce(ring: Ring<'_>, cursor: &Word) {
+    // Relaxed: the status that follows is a Release.
+    cursor.store(ring.end(), Ordering::Relaxed);
+}
+
+/// J2, when the status says so: where the joiner starts. Then it may become LIVE.
+#[cfg_attr(feature = "crash-points", track_caller)]
+pub(crate) fn start(ring: Ring<'_>, cursor: &Word) {
+    // A publisher that doesn't see the status is seen here, with all that it knew to be published.
+    fence(Ordering::SeqCst);
+    // Release: the end that was read here comes before.
+    cursor.store(ring.end(), Ordering::Release);
 }
 
 /// How far one publisher may go without a look. Private to its process.

@@ -42,10 +42,12 @@
 //!
 //! A slot word repeats only after 2^32 laps with the same chunk: the ABA that is left.
 
-mod gate;
+pub(crate) mod gate;
 mod reader;
 mod writer;
 
+#[cfg(all(test, loom))]
+mod gate_models;
 #[cfg(all(test, loom))]
 mod models;
 #[cfg(all(test, not(loom), not(miri)))]
@@ -53,7 +55,7 @@ mod stress;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub(crate) use gate::{gates_at, unread_from, Gated, Gates, Limit};
+pub(crate) use gate::{Gated, Gates, Limit};
 pub(crate) use reader::{Poll, Reader};
 pub(crate) use writer::{Holder, Refused, Retiring};
 

@@ -16,10 +16,10 @@ use super::*;
 use crate::sync::{barrier_after_rmw, fence};
 
 /// What the processes of a topic share, in small.
-struct Shared {
+pub(super) struct Shared {
     slots: Vec<Word>,
     tail: Word,
-    holds: Vec<Word>,
+    pub(super) holds: Vec<Word>,
     payloads: Vec<UnsafeCell<u64>>,
 }
 
@@ -29,7 +29,7 @@ unsafe impl Sync for Shared {}
 unsafe impl Send for Shared {}
 
 impl Shared {
-    fn new(capacity: usize, subscribers: usize, chunks: usize) -> Arc<Self> {
+    pub(super) fn new(capacity: usize, subscribers: usize, chunks: usize) -> Arc<Self> {
         Arc::new(Shared {
             slots: (0..capacity).map(|_| Word::new(0)).collect(),
             tail: Word::new(0),
@@ -38,7 +38,7 @@ impl Shared {
         })
     }
 
-    fn ring(&self) -> Ring<'_> {
+    pub(super) fn ring(&self) -> Ring<'_> {
         Ring::new(&self.slots, &self.tail)
     }
 }
@@ -57,19 +57,19 @@ impl Holder for Holds<'_> {
 }
 
 /// A publisher with its chunks.
-struct Writer {
-    free: Vec<ChunkId>,
-    retiring: Retiring,
+pub(super) struct Writer {
+    pub(super) free: Vec<ChunkId>,
+    pub(super) retiring: Retiring,
     may_evict: bool,
 }
 
 impl Writer {
-    fn new(chunks: std::ops::Range<u32>, may_evict: bool) -> Self {
+    pub(super) fn new(chunks: std::ops::Range<u32>, may_evict: bool) -> Self {
         let free = chunks.map(|index| ChunkId::new(1, index)).collect();
         Writer { free, retiring: Retiring::default(), may_evict }
     }
 
-    fn reclaim(&mut self, shared: &Shared) {
+    pub(super) fn reclaim(&mut self, shared: &Shared) {
         let free = &mut self.free;
         self.retiring.reclaim(shared.ring(), &Holds(&shared.holds), |chunk| free.push(chunk));
     }
@@ -82,18 +82,31 @@ impl Writer {
         if self.free.is_empty() && self.may_evict && self.retiring.evict_oldest(shared.ring(), u64::MAX) {
             self.reclaim(shared);
         }
-        let Some(chunk) = self.free.pop() else { return 0 };
+        self.publish_if(shared, |_| true).map_or(0, |_| 1)
+    }
+
+    /// Publishes one message if there is a chunk for it and `may_fill` lets it; returns its position.
+    pub(super) fn publish_if(&mut self, shared: &Shared, may_fill: impl Fn(u64) -> bool) -> Option<u64> {
+        let chunk = self.free.pop()?;
         let payload = &shared.payloads[chunk.index() as usize];
         // SAFETY: loom checks that nobody else is there.
         let stamp = |position| payload.with_mut(|p| unsafe { *p = position });
-        let position = shared.ring().publish(chunk, |_| true, stamp).unwrap();
-        self.retiring.published(position, chunk);
-        1
+        match shared.ring().publish(chunk, may_fill, stamp) {
+            Ok(position) => {
+                self.retiring.published(position, chunk);
+                Some(position)
+            }
+            Err(Refused::Full) => {
+                self.free.push(chunk);
+                None
+            }
+            Err(Refused::Damaged) => panic!("I1"),
+        }
     }
 }
 
 /// Polls once; true when a message came. Checks its content and that positions only grow.
-fn receive(shared: &Shared, reader: &mut Reader, last: &mut u64, subscriber: usize) -> bool {
+pub(super) fn receive(shared: &Shared, reader: &mut Reader, last: &mut u64, subscriber: usize) -> bool {
     let hold = &shared.holds[subscriber];
     let Poll::Pinned { position, chunk } = reader.poll(shared.ring(), hold, |_| ()) else { return false };
     // SAFETY: loom checks that nobody writes.
@@ -105,7 +118,7 @@ fn receive(shared: &Shared, reader: &mut Reader, last: &mut u64, subscriber: usi
     true
 }
 
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+pub(super) fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(preemptions);
     builder.max_branches = 10_000;

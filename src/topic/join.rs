@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
 use bytemuck::Zeroable;
 use rustix::io::Errno;
@@ -16,7 +17,8 @@ use crate::os::dir::{Access, Dir};
 use crate::os::fork::Token;
 use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
-use crate::sync::{fence, Ordering};
+use crate::ring::gate;
+use crate::sync::Ordering;
 
 /// Joins the topic. `None` when there is none (any more).
 pub(super) fn join(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> Result<Option<Topic>> {
@@ -115,6 +117,8 @@ pub(super) fn read_header(file: &File, magic: u64, name: &str) -> Result<(Geomet
 /// How often to look for an entry while others are at work on those of the dead: such work takes microseconds, unless its
 /// process was stopped in it.
 const LOOKS: u32 = 200;
+/// And how long at most: where many others want the processor, each look may have to wait for it.
+const LOOKING: Duration = Duration::from_millis(100);
 
 /// Takes an entry, whose lock is this description's then. `None`: all are taken by the living.
 ///
@@ -124,6 +128,7 @@ fn take_entry(files: &Files) -> Result<Option<u32>> {
     let state = |q: u32| status::state(peers.status()[q as usize].load(Ordering::Acquire));
     let all = 0..peers.geometry.participants;
     let mut failed = None;
+    let from = Instant::now();
     for look in 0..LOOKS {
         let free_first = all.clone().filter(|&q| state(q) == status::FREE);
         for q in free_first.chain(all.clone().filter(|&q| state(q) != status::FREE)) {
@@ -139,7 +144,7 @@ fn take_entry(files: &Files) -> Result<Option<u32>> {
         }
         let in_work = |q| matches!(state(q), status::FREE | status::RECOVERING);
         // Once more in any case: the first thing that somebody at work does is to say so, but the lock comes before.
-        if failed.is_some() || look > 0 && !all.clone().any(in_work) {
+        if failed.is_some() || look > 0 && (!all.clone().any(in_work) || from.elapsed() > LOOKING) {
             break;
         }
         std::thread::yield_now();
@@ -168,8 +173,7 @@ pub(super) fn claim(files: Files) -> Result<Option<Topic>> {
     peers.joined_word().fetch_max(u64::from(q) + 1, Ordering::Release);
     let is_reliable = topic.files.role == Role::Reliable;
     if is_reliable {
-        // J1: before the status says that publishers wait for it. Relaxed: the status is a Release.
-        topic.cursor().store(topic.ring().end(), Ordering::Relaxed);
+        gate::announce(topic.ring(), topic.cursor());
     }
     // Release, before any hold or segment of ours exists (I6).
     let joining = status::next(word.load(Ordering::Relaxed), status::JOINING, topic.files.role.flags());
@@ -179,9 +183,7 @@ pub(super) fn claim(files: Files) -> Result<Option<Topic>> {
         return Ok(None);
     }
     if is_reliable {
-        // J2: a publisher that doesn't see the status is seen here, with all that it knew to be published.
-        fence(Ordering::SeqCst);
-        topic.cursor().store(topic.ring().end(), Ordering::Release);
+        gate::start(topic.ring(), topic.cursor());
     }
     // J3: Release, after the start.
     word.store(status::with_state(joining, status::LIVE), Ordering::Release);
