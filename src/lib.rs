@@ -29,6 +29,7 @@ mod crash;
 #[doc(hidden)]
 pub mod crash;
 mod ring;
+mod rpc;
 mod sync;
 
 #[cfg(not(loom))]
@@ -65,6 +66,7 @@ pub use {
     options::{MemoryInfo, PublisherOptions, RootOptions, SubscriberOptions, TopicInfo},
     publisher::{Loan, PlainLoan, Publisher},
     rmpv::Value,
+    rpc::{Client, Pending, Reply, ReplyLoan, Request, RequestLoan, Server},
     sample::Sample,
     subscriber::Subscriber,
     topic::{audit, gc, Audit, Collected, Finding, TopicAudit},

@@ -83,14 +83,14 @@ impl RootOptions {
 impl PublisherOptions {
     pub(crate) fn wanted(&self) -> Wanted {
         let Self { capacity, participants, holds, mode, group, .. } = *self;
-        Wanted { capacity, participants, holds, mode, group }
+        Wanted { capacity, participants, holds, calls: None, mode, group }
     }
 }
 
 impl SubscriberOptions {
     pub(crate) fn wanted(&self) -> Wanted {
         let Self { capacity, participants, holds, mode, group, .. } = *self;
-        Wanted { capacity, participants, holds, mode, group }
+        Wanted { capacity, participants, holds, calls: None, mode, group }
     }
 }
 

@@ -105,19 +105,42 @@ impl Waiter {
 
 /// Sleeps once; true when `next` is filled afterwards.
 fn sleep(topic: &Topic, next: u64, longest: Duration) -> bool {
-    let (word, bit) = (&topic.waiters()[topic.index() as usize / 64], 1 << (topic.index() % 64));
+    sleep_until(own_bit(topic), topic.wakes(), longest, || topic.ring().is_filled(next))
+}
+
+/// The participant's own waiter bit, and its word.
+pub(crate) fn own_bit(topic: &Topic) -> (&Word, u64) {
+    (&topic.waiters()[topic.index() as usize / 64], 1 << (topic.index() % 64))
+}
+
+/// Sleeps once on `wakes`, with `bit` set, unless it is `ready`; whether it is afterwards.
+pub(crate) fn sleep_until(
+    (word, bit): (&Word, u64),
+    wakes: &Word,
+    longest: Duration,
+    ready: impl Fn() -> bool,
+) -> bool {
     // Acquire: stays before P1.
-    let wakes = topic.wakes().load(Ordering::Acquire);
+    let seen = wakes.load(Ordering::Acquire);
     // P1.
     word.fetch_or(bit, Ordering::SeqCst);
     fence(Ordering::SeqCst);
-    let ring = topic.ring();
-    if !ring.is_filled(next) {
-        futex::wait(topic.wakes(), wakes, longest);
+    if !ready() {
+        futex::wait(wakes, seen, longest);
     }
-    // Relaxed: if nobody took it, a publisher that still sees it makes one needless system call.
+    // Relaxed: if nobody took it, a waker that still sees it makes one needless system call.
     word.fetch_and(!bit, Ordering::Relaxed);
-    ring.is_filled(next)
+    ready()
+}
+
+/// The other side of [`sleep_until`] for a word of one sleeper, after what it waits for was done by a SeqCst read-modify-write.
+#[inline]
+pub(crate) fn wake_one(waiting: &Word, wakes: &Word) {
+    barrier_after_rmw();
+    // P2.
+    if waiting.load(Ordering::SeqCst) != 0 {
+        take_and_wake(std::slice::from_ref(waiting), wakes);
+    }
 }
 
 /// A publisher's side, to be called after each publish: wakes whoever sleeps. No system call when nobody does.

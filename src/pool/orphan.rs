@@ -114,11 +114,11 @@ impl Pool {
     }
 }
 
-/// Which segments the ring or a hold names. Of those whose owner is dead nothing is put into the ring (I2), and what is out of it
+/// Which segments the ring, a call or a hold names. Of those whose owner is dead nothing is put into the ring (I2), and what is out of it
 /// and not held now isn't held later (I3).
 fn referred_to(topic: &Topic) -> Vec<bool> {
     let mut needed = vec![false; SEGMENTS as usize];
-    topic.ring().chunks().for_each(|(_, chunk)| needed[chunk.segment() as usize] = true);
+    topic.named_chunks().iter().for_each(|chunk| needed[chunk.segment() as usize] = true);
     // Between S1 and S2.
     fence(Ordering::SeqCst);
     topic.each_hold(|word| needed[ChunkId::from_hold_word(word).segment() as usize] = true);

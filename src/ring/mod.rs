@@ -191,6 +191,14 @@ impl<'a> Ring<'a> {
         (self.lag(position, slot) == 0 && !slot.chunk().is_null()).then(|| slot.chunk())
     }
 
+    /// What `position` names now, also when it is null. `None` when it isn't filled, or overwritten.
+    #[inline]
+    pub(crate) fn named_at(&self, position: u64) -> Option<ChunkId> {
+        // Acquire (R1): what was written before the slot is seen.
+        let slot = Slot(load_acquire(self.slot(position)));
+        (self.lag(position, slot) == 0).then(|| slot.chunk())
+    }
+
     /// Every chunk that is in the ring, with its position.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = (u64, ChunkId)> + 'a {
         let shift = self.shift;

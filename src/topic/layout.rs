@@ -2,13 +2,15 @@
 //! What the files of a topic look like. Only fixed-width integers, in the machine's byte order.
 //!
 //! ```text
-//!   ring    header 256 | tail (own lines) | slots: capacity x u64 | segment table: 4096 x u64
+//!   ring    header 256 | tail, head (own lines) | slots: capacity x u64 | segment table: 4096 x u64
 //!   peers   header 256 | life, joined (own lines) | waiters: 16 x u64 | wakes | gate: waiting, wakes | status: participants x u64 | entries
-//!   entry   cursor u64 | reserved u64 | held: holds x u64, padded to whole lines
+//!   entry   cursor u64 | wakes u64 | held: holds x u64, padded to whole lines | calls x 64 bytes, padded, in a service
 //!   seg.*   header 128 | chunks, each: header 64 | payload, all of one stride
 //! ```
 //!
 //! A line here is 128 bytes: two cache lines, since today's processors fetch them in pairs.
+//!
+//! A service (`rpc/`) differs by `calls`, which is 0 in a topic: how many calls each client can have in flight.
 //!
 //! Reserved for self-description: the schema's place in the ring header.
 
@@ -16,6 +18,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::error::{Error, Result};
 use crate::ring::SEGMENTS;
+use crate::rpc::call::{MAX_CALLS, WORDS};
 
 /// The layout's version; a library speaks exactly one.
 pub(crate) const VERSION: u32 = 1;
@@ -45,7 +48,9 @@ pub(crate) struct Header {
     pub(crate) size: u64,
     pub(crate) schema_offset: u32,
     pub(crate) schema_len: u32,
-    pub(crate) reserved: [u64; 26],
+    pub(crate) calls: u32,
+    pub(crate) padding: u32,
+    pub(crate) reserved: [u64; 25],
 }
 
 const HEADER: usize = 256;
@@ -97,11 +102,15 @@ pub(crate) struct Geometry {
     pub(crate) capacity: u32,
     pub(crate) participants: u32,
     pub(crate) holds: u32,
+    /// Calls that a client can have in flight; 0: it is a topic.
+    pub(crate) calls: u32,
 }
 
 /// Words of the waiter bitmap, one bit a participant.
 pub(crate) const WAITER_WORDS: usize = MAX_PARTICIPANTS as usize / 64;
 pub(crate) const TAIL_OFFSET: usize = HEADER;
+/// Apart from `tail` by a cache line: servers move the one, clients the other.
+pub(crate) const HEAD_OFFSET: usize = TAIL_OFFSET + 64;
 pub(crate) const SLOTS_OFFSET: usize = TAIL_OFFSET + LINE;
 pub(crate) const LIFE_OFFSET: usize = HEADER;
 pub(crate) const JOINED_OFFSET: usize = LIFE_OFFSET + 8;
@@ -133,7 +142,15 @@ impl Geometry {
         if !(1..=MAX_HOLDS).contains(&holds) {
             return bad("holds", holds, "from 1 to 256");
         }
-        Ok(Geometry { capacity, participants, holds })
+        Ok(Geometry { capacity, participants, holds, calls: 0 })
+    }
+
+    /// The geometry of a service whose clients can have `calls` calls in flight; 0: of a topic.
+    pub(crate) fn with_calls(self, calls: u32) -> Result<Geometry> {
+        if calls > MAX_CALLS {
+            return Err(Error::InvalidOption { option: "calls", found: calls.into(), allowed: "from 1 to 256" });
+        }
+        Ok(Geometry { calls, ..self })
     }
 
     pub(crate) fn segments_offset(&self) -> usize {
@@ -148,8 +165,13 @@ impl Geometry {
         (STATUS_OFFSET + self.participants as usize * 8).next_multiple_of(LINE)
     }
 
-    fn entry_size(&self) -> usize {
+    /// Bytes of an entry before its calls.
+    fn entry_head_size(&self) -> usize {
         ((ENTRY_HEAD + self.holds as usize) * 8).next_multiple_of(LINE)
+    }
+
+    fn entry_size(&self) -> usize {
+        self.entry_head_size() + (self.calls as usize * WORDS * 8).next_multiple_of(LINE)
     }
 
     /// Where participant `q`'s cursor is.
@@ -162,6 +184,18 @@ impl Geometry {
     #[inline]
     pub(crate) fn holds_offset(&self, q: u32) -> usize {
         self.cursor_offset(q) + ENTRY_HEAD * 8
+    }
+
+    /// Where the counter is that participant `q` sleeps on when it waits for a call of its own.
+    #[inline]
+    pub(crate) fn own_wakes_offset(&self, q: u32) -> usize {
+        self.cursor_offset(q) + 8
+    }
+
+    /// Where participant `q`'s calls are.
+    #[inline]
+    pub(crate) fn calls_offset(&self, q: u32) -> usize {
+        self.cursor_offset(q) + self.entry_head_size()
     }
 
     pub(crate) fn peers_size(&self) -> u64 {
@@ -185,6 +219,7 @@ impl Geometry {
             holds: self.holds,
             instance,
             size,
+            calls: self.calls,
             ..Header::zeroed()
         }
     }
@@ -199,6 +234,7 @@ impl Geometry {
             return Err(Error::Version { file: name.into(), found: header.version, supported: VERSION });
         }
         let geometry = Geometry::new(header.capacity, header.participants, header.holds)
+            .and_then(|geometry| geometry.with_calls(header.calls))
             .map_err(|error| Error::corrupt(name, error.to_string()))?;
         let size = if magic == RING_MAGIC { geometry.ring_size() } else { geometry.peers_size() };
         if header.size != size {
@@ -219,7 +255,10 @@ pub(crate) mod status {
     pub(crate) const PUBLISHER: u64 = 1 << 8;
     /// A subscriber that publishers wait for.
     pub(crate) const RELIABLE: u64 = 1 << 9;
-    const FLAGS: u64 = PUBLISHER | RELIABLE;
+    /// A client or a server of a service: it has segments and holds.
+    pub(crate) const CLIENT: u64 = 1 << 10;
+    pub(crate) const SERVER: u64 = 1 << 11;
+    const FLAGS: u64 = PUBLISHER | RELIABLE | CLIENT | SERVER;
     const EPOCH: u32 = 32;
 
     pub(crate) fn state(word: u64) -> u64 {
@@ -229,6 +268,19 @@ pub(crate) mod status {
     /// Whether the participant never holds anything, so that reclaim needn't look.
     pub(crate) fn is_publisher(word: u64) -> bool {
         word & PUBLISHER != 0
+    }
+
+    /// Whether the participant may have segments.
+    pub(crate) fn owns_segments(word: u64) -> bool {
+        word & (PUBLISHER | CLIENT | SERVER) != 0
+    }
+
+    pub(crate) fn is_client(word: u64) -> bool {
+        word & CLIENT != 0
+    }
+
+    pub(crate) fn is_server(word: u64) -> bool {
+        word & SERVER != 0
     }
 
     /// Whether publishers wait for the participant. Not once it is being recovered: then it is dead or leaving.

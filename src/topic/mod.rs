@@ -43,10 +43,12 @@ use crate::os::fork::Token;
 use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
 use crate::os::sharing::Sharing;
-use crate::ring::{Gated, Gates, Holder, Ring, SEGMENTS};
+use crate::ring::{ChunkId, Gated, Gates, Holder, Ring, SEGMENTS};
+use crate::rpc::call::{Call, Stage, WORDS};
+use crate::rpc::queue::Queue;
 use crate::sync::{Ordering, Word};
 use layout::{
-    status, Geometry, GATE_OFFSET, JOINED_OFFSET, LIFE_OFFSET, SLOTS_OFFSET, STATUS_OFFSET, TAIL_OFFSET,
+    status, Geometry, GATE_OFFSET, HEAD_OFFSET, JOINED_OFFSET, LIFE_OFFSET, SLOTS_OFFSET, STATUS_OFFSET, TAIL_OFFSET,
     WAITERS_OFFSET, WAKES_OFFSET,
 };
 pub(crate) use root::RootPath;
@@ -55,7 +57,9 @@ pub use audit::{audit, Audit, Finding, TopicAudit};
 pub use gc::{gc, Collected};
 
 /// Sizes when neither the topic exists nor the caller asks.
-const DEFAULTS: Geometry = Geometry { capacity: 64, participants: 128, holds: 8 };
+const DEFAULTS: Geometry = Geometry { capacity: 64, participants: 128, holds: 8, calls: 0 };
+/// The same for a service.
+const SERVICE_DEFAULTS: Geometry = Geometry { capacity: 256, participants: 64, holds: 64, calls: 64 };
 
 /// What a participant does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,13 +68,16 @@ pub(crate) enum Role {
     Subscriber,
     /// One that publishers wait for.
     Reliable,
+    /// Of a service.
+    Client,
+    Server,
 }
 
 impl Role {
     /// Subscribers can't write to the ring or to payloads, not even by accident.
     fn ring_access(self) -> Access {
         match self {
-            Role::Publisher => Access::ReadWrite,
+            Role::Publisher | Role::Client | Role::Server => Access::ReadWrite,
             Role::Subscriber | Role::Reliable => Access::ReadOnly,
         }
     }
@@ -81,6 +88,8 @@ impl Role {
             Role::Publisher => status::PUBLISHER,
             Role::Subscriber => 0,
             Role::Reliable => status::RELIABLE,
+            Role::Client => status::CLIENT,
+            Role::Server => status::SERVER,
         }
     }
 }
@@ -91,6 +100,8 @@ pub(crate) struct Wanted {
     pub(crate) capacity: u32,
     pub(crate) participants: u32,
     pub(crate) holds: u32,
+    /// What `None` is: a topic. In a service: calls that a client can have in flight.
+    pub(crate) calls: Option<u32>,
     /// The permission bits of the topic's files.
     pub(crate) mode: u32,
     /// The group to share it with. `None` doesn't leave this to the topic: others' files aren't trusted then.
@@ -101,11 +112,13 @@ impl Wanted {
     /// The sizes of a topic made for this.
     fn geometry(&self) -> Result<Geometry> {
         let or = |wanted, default| if wanted == 0 { default } else { wanted };
+        let defaults = if self.calls.is_some() { SERVICE_DEFAULTS } else { DEFAULTS };
         Geometry::new(
-            or(self.capacity, DEFAULTS.capacity),
-            or(self.participants, DEFAULTS.participants),
-            or(self.holds, DEFAULTS.holds),
-        )
+            or(self.capacity, defaults.capacity),
+            or(self.participants, defaults.participants),
+            or(self.holds, defaults.holds),
+        )?
+        .with_calls(self.calls.map_or(0, |calls| or(calls, defaults.calls)))
     }
 
     /// How an existing topic is shared, of whose files `peers` is one, if that is what is asked for.
@@ -131,6 +144,7 @@ impl Wanted {
             ("capacity", found.capacity, self.capacity),
             ("participants", found.participants, self.participants),
             ("holds", found.holds, self.holds),
+            ("calls", found.calls, self.calls.unwrap_or(0)),
         ] {
             if found < wanted {
                 return Err(Error::Mismatch { option, found: found.into(), wanted: wanted.into() });
@@ -181,6 +195,7 @@ struct Hot {
     gate: &'static [Word],
     holds: &'static [Word],
     cursor: &'static Word,
+    head: &'static Word,
 }
 
 impl Hot {
@@ -198,6 +213,7 @@ impl Hot {
             gate: forever(peers.map.words(GATE_OFFSET, 2)),
             holds: forever(peers.holds(q)),
             cursor: &forever(peers.map.words(geometry.cursor_offset(q), 1))[0],
+            head: &forever(ring.words(HEAD_OFFSET, 1))[0],
         }
     }
 }
@@ -217,7 +233,8 @@ impl Topic {
     /// Joins the topic `name`, making it when it isn't there.
     pub(crate) fn open(name: &str, root: Option<&Path>, wanted: Wanted, role: Role) -> Result<Topic> {
         let sharing = Sharing::new(wanted.mode, wanted.group)?;
-        let place = Place { root: RootPath::new(root).shared(sharing)?, name: name::escape(name)? };
+        let name = if wanted.calls.is_some() { name::escape_service(name)? } else { name::escape(name)? };
+        let place = Place { root: RootPath::new(root).shared(sharing)?, name };
         // Each round but the last found the topic disappearing or appearing; others made progress then.
         const ROUNDS: u32 = 1000;
         for _ in 0..ROUNDS {
@@ -259,6 +276,43 @@ impl Topic {
     #[inline]
     pub(crate) fn ring(&self) -> Ring<'_> {
         Ring::new(self.hot.slots, self.hot.tail)
+    }
+
+    /// The queue of a service.
+    #[inline]
+    pub(crate) fn queue(&self) -> Queue<'_> {
+        Queue::new(self.ring(), self.hot.head)
+    }
+
+    /// Call `index` of participant `q`; `None` beyond those that there are.
+    #[inline]
+    pub(crate) fn call(&self, q: u32, index: u32) -> Option<Call<'_>> {
+        self.files.peers.call(q, index)
+    }
+
+    /// What participant `q` sleeps on when it waits for a call of its own.
+    pub(crate) fn own_wakes(&self, q: u32) -> &Word {
+        let peers = &self.files.peers;
+        &peers.map.words(peers.geometry.own_wakes_offset(q), 1)[0]
+    }
+
+    /// The status word of participant `q`, which is one of the service's.
+    #[inline]
+    pub(crate) fn status(&self, q: u32) -> u64 {
+        self.files.peers.status()[q as usize].load(Ordering::Acquire)
+    }
+
+    /// A server that is LIVE as far as its status says, and that status.
+    pub(crate) fn some_server(&self) -> Option<(u32, u64)> {
+        (0..self.files.peers.joined() as u32).map(|q| (q, self.status(q))).find(|&(_, word)| is_live_server(word))
+    }
+
+    /// Every chunk that a message of the topic, or a call of the service, names.
+    pub(crate) fn named_chunks(&self) -> Vec<ChunkId> {
+        match self.geometry().calls {
+            0 => self.ring().chunks().map(|(_, chunk)| chunk).collect(),
+            _ => self.files.peers.chunks_of_calls().collect(),
+        }
     }
 
     /// The segment table.
@@ -307,6 +361,11 @@ impl Topic {
     }
 }
 
+/// Whether `word` is the status of a server that takes requests.
+pub(crate) fn is_live_server(word: u64) -> bool {
+    status::is_server(word) && status::state(word) == status::LIVE
+}
+
 fn segments_of<'a>(ring: &'a Mapping, geometry: &Geometry) -> &'a [Word] {
     ring.words(geometry.segments_offset(), SEGMENTS as usize)
 }
@@ -346,6 +405,32 @@ impl Peers {
     #[inline]
     fn holds(&self, q: u32) -> &[Word] {
         self.map.words(self.geometry.holds_offset(q), self.geometry.holds as usize)
+    }
+
+    #[inline]
+    fn call(&self, q: u32, index: u32) -> Option<Call<'_>> {
+        let geometry = &self.geometry;
+        if q >= geometry.participants || index >= geometry.calls {
+            return None;
+        }
+        Some(Call::new(self.map.words(geometry.calls_offset(q) + index as usize * WORDS * 8, WORDS)))
+    }
+
+    /// Every call of every client, alive or dead.
+    fn calls(&self) -> impl Iterator<Item = (u32, Call<'_>)> {
+        let clients = (0..).zip(self.status()).take(self.joined());
+        clients
+            .filter(|(_, word)| status::is_client(word.load(Ordering::Acquire)))
+            .flat_map(|(q, _)| (0..self.geometry.calls).filter_map(move |index| Some((q, self.call(q, index)?))))
+    }
+
+    fn chunks_of_calls(&self) -> impl Iterator<Item = ChunkId> + '_ {
+        self.calls().flat_map(|(_, call)| {
+            let stage = call.state().stage;
+            let request = matches!(stage, Stage::Queued | Stage::Claimed(_)).then(|| call.request());
+            let reply = if let Stage::Answered(chunk) = stage { Some(chunk) } else { None };
+            request.into_iter().chain(reply)
+        })
     }
 
     fn subscribers(&self) -> impl Iterator<Item = u32> + '_ {

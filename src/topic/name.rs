@@ -30,10 +30,24 @@ pub(crate) fn escape(name: &str) -> Result<String> {
     Err(Error::InvalidName { name: name.chars().take(64).collect(), reason })
 }
 
-/// The topic whose directory is `file`; `None` when it is no topic's.
+/// What the directories of services begin with: no topic's does, since it is escaped there.
+const SERVICE: char = '+';
+
+/// The directory of service `name`.
+pub(crate) fn escape_service(name: &str) -> Result<String> {
+    let file = format!("{SERVICE}{}", escape(name)?);
+    if file.len() > LONGEST {
+        let reason = "it is longer than 254 bytes, where each byte but A-Z a-z 0-9 - _ . counts three times; shorten it";
+        return Err(Error::InvalidName { name: name.chars().take(64).collect(), reason });
+    }
+    Ok(file)
+}
+
+/// The topic whose directory is `file`, or `rpc:` and the service; `None` when it is neither's.
 pub(crate) fn unescape(file: &str) -> Option<String> {
-    let name = percent_decode_str(file).decode_utf8().ok()?.into_owned();
-    (escape(&name).ok()? == file).then_some(name)
+    let escaped = file.strip_prefix(SERVICE).unwrap_or(file);
+    let name = percent_decode_str(escaped).decode_utf8().ok()?.into_owned();
+    (escape(&name).ok()? == escaped).then(|| if escaped == file { name } else { format!("rpc:{name}") })
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@
 //! becomes FREE last (I6).
 
 use super::layout::{segment_name, status, SegmentState, SegmentWord};
-use super::{segments_of, Files, Role, Topic};
+use super::{segments_of, Files, Peers, Topic};
 use crate::error::Result;
 use crate::os::dir::Access;
 use crate::os::map::Mapping;
-use crate::sync::{Ordering, Word};
+use crate::rpc::call::{Call, Failure, Stage, State};
+use crate::sync::{fence, Ordering, Word};
+use crate::wait::wake_one;
 
 impl Files {
     /// Frees everything of participant `q`, whose lock this description holds.
@@ -32,7 +34,13 @@ impl Files {
         let bit = 1 << (q % 64);
         // Relaxed: a publisher that still sees the bit makes one needless system call.
         self.peers.waiters()[q as usize / 64].fetch_and(!bit, Ordering::Relaxed);
-        if status::is_publisher(seen) {
+        if status::is_server(seen) {
+            self.peers.fail_calls(q);
+        }
+        if status::is_client(seen) {
+            self.peers.abandon_calls(q);
+        }
+        if status::owns_segments(seen) {
             self.orphan_segments(q)?;
         }
         word.store(status::with_state(seen, status::FREE), Ordering::Release);
@@ -52,7 +60,7 @@ impl Files {
 
     /// Leaves the segments of `q` to whoever needs them. Messages in them stay readable.
     fn orphan_segments(&self, q: u32) -> Result<()> {
-        if self.role == Role::Publisher {
+        if self.role.ring_access() == Access::ReadWrite {
             self.orphan_in(segments_of(&self.ring, &self.peers.geometry), q);
             return Ok(());
         }
@@ -86,6 +94,30 @@ impl Files {
             // Release: pairs with the adopter's Acquire.
             word.store(next.0, Ordering::Release);
         }
+    }
+}
+
+impl Peers {
+    /// Answers for a server that is gone: whoever waits for it learns that.
+    fn fail_calls(&self, server: u32) {
+        // A client that asks a stream for more says so and then looks at the server's status; this comes after that was changed.
+        fence(Ordering::SeqCst);
+        for (client, call) in self.calls() {
+            let State { token, stage } = call.state();
+            if stage == Stage::Claimed(server) && call.fail(token, server, Failure::Died) {
+                self.wake_client(client, &call);
+            }
+        }
+    }
+
+    /// Ends the calls of a client that is gone.
+    fn abandon_calls(&self, client: u32) {
+        (0..self.geometry.calls).filter_map(|index| self.call(client, index)).for_each(|call| call.abandon());
+    }
+
+    fn wake_client(&self, client: u32, call: &Call<'_>) {
+        let wakes = &self.map.words(self.geometry.own_wakes_offset(client), 1)[0];
+        wake_one(call.waiting, wakes);
     }
 }
 

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The queue of a service: a ring whose slots name calls, and `head`, before which everything was taken.
+//!
+//! Putting in is the topic's publish (`ring/writer.rs`) with a bound: position p only when p - R was taken (Q1). Taking looks at the slot
+//! at `head`, tries to claim the call that it names, and moves `head` on (Q2), whether that was successful or not: a call that isn't
+//! QUEUED is somebody's already, or nobody's any more. So a server that dies between the claim and the move leaves nothing behind, and
+//! who moves `head` for it loses nothing.
+//!
+//! An entry may be stale: its call was claimed by way of another entry, is over, and was queued again further on. Then it is claimed
+//! early, by way of this one, and the later entry is the one to be passed over. No call is claimed twice, since the claim is one
+//! compare-and-swap of its state.
+//!
+//! | point | where | pairs with |
+//! |---|---|---|
+//! | Q1 | `put`'s load of `head`, Acquire | Q2: whoever took what was in the slot has read it |
+//! | Q2 | `head` CAS, Release | Q1 |
+//! | W1, T1 | as in the ring; the call's state is QUEUED before W1 | `take`'s load of the slot, Acquire: who sees the slot sees the state |
+
+use crate::ring::{ChunkId, Refused, Ring};
+use crate::sync::{Ordering, Word};
+
+/// A view of the queue's words.
+#[derive(Clone, Copy)]
+pub(crate) struct Queue<'a> {
+    ring: Ring<'a>,
+    head: &'a Word,
+}
+
+/// What a look at the queue gave.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// A call was claimed.
+    Claimed,
+    /// Nothing is there.
+    Empty,
+    /// The words contradict each other: somebody wrote over them.
+    Damaged,
+}
+
+/// Entries that were passed over, or lost to other servers, in one look, before it is called damage: the largest queue, and then some.
+const LOOKS: u32 = 1 << 21;
+
+impl<'a> Queue<'a> {
+    pub(crate) fn new(ring: Ring<'a>, head: &'a Word) -> Self {
+        Queue { ring, head }
+    }
+
+    /// Where 0 reads as the first position.
+    #[inline]
+    fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire).max(self.ring.capacity())
+    }
+
+    /// Puts `call` at the end. [`Refused::Full`] when nothing can be put in before something is taken.
+    #[inline]
+    pub(crate) fn put(&self, call: ChunkId) -> Result<u64, Refused> {
+        // Q1.
+        let may_fill = |position: u64| position.wrapping_sub(self.head()) < self.ring.capacity();
+        self.ring.publish(call, may_fill, |_| ())
+    }
+
+    /// Claims the first call that `claim` can claim.
+    #[inline]
+    pub(crate) fn take(&self, mut claim: impl FnMut(ChunkId) -> bool) -> Taken {
+        for _ in 0..LOOKS {
+            let raw = self.head.load(Ordering::Acquire);
+            let head = raw.max(self.ring.capacity());
+            let Some(call) = self.ring.named_at(head) else {
+                if self.ring.is_filled(head) && self.head.load(Ordering::Acquire) == raw {
+                    // A whole lap ahead of `head`, against Q1.
+                    return Taken::Damaged;
+                }
+                if !self.ring.is_filled(head) {
+                    return Taken::Empty;
+                }
+                continue;
+            };
+            let claimed = claim(call);
+            // Q2. Relaxed on failure: somebody else moved it.
+            let _ = self.head.compare_exchange(raw, head.wrapping_add(1), Ordering::Release, Ordering::Relaxed);
+            if claimed {
+                return Taken::Claimed;
+            }
+        }
+        Taken::Damaged
+    }
+
+    /// Whether there is something to look at.
+    #[inline]
+    pub(crate) fn has_some(&self) -> bool {
+        self.ring.is_filled(self.head())
+    }
+
+    /// How many entries wait to be taken, stale ones included.
+    pub(crate) fn len(&self) -> u64 {
+        self.ring.end().saturating_sub(self.head())
+    }
+}
