@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -146,6 +147,11 @@ TEST(a_root_that_cannot_be_is_thrown) {
     options.root = "a\0b"s;
     CHECK_STATUS(invalid_option, shm::gc(options));
     CHECK_STATUS(invalid_option, shm::audit(options));
+    options.root = path_of("group");
+    options.group = UINT32_MAX;
+    CHECK_STATUS(invalid_option, shm::gc(options));
+    CHECK_STATUS(invalid_option, shm::audit(options));
+    options.group.reset();
     options.root = "/proc/self/stat";
     try {
         shm::gc(options);

@@ -75,7 +75,6 @@ inline status gc(const root_options& options, collected& done) noexcept {
     shm_collected counts{};
     counts.struct_size = sizeof counts;
     const status s = from_c(shm_gc(&c, &counts));
-    if (s != status::ok) return s;
     done = {counts.removed, counts.in_use, counts.recovered, counts.swept, counts.refused};
     return s;
 }
@@ -87,7 +86,6 @@ struct finding_collector {
 
     static void found(const char* topic, const char* what, void* self) noexcept {
         auto& collector = *static_cast<finding_collector*>(self);
-        if (collector.failure) return;
         try {
             collector.findings.push_back({topic, what});
         } catch (...) {
