@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 
 /// The files of src/ffi that have something for the header, in its order.
-const SOURCES: [&str; 8] =
-    ["version", "status", "error", "options", "publisher", "loan", "subscriber", "sample"];
+const SOURCES: [&str; 9] =
+    ["version", "status", "error", "options", "publisher", "loan", "subscriber", "sample", "upkeep"];
 
 fn source(name: &str) -> String {
     format!("{}/src/ffi/{name}.rs", env!("CARGO_MANIFEST_DIR"))

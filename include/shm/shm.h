@@ -318,6 +318,28 @@ typedef struct shm_subscriber_options {
 } shm_subscriber_options;
 
 /**
+ * Which directory of topics to look after. `shm_root_options_init` sets it to the defaults.
+ */
+typedef struct shm_root_options {
+    /**
+     * sizeof(shm_root_options), set by `shm_root_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * The directory that holds the topics. NULL: $SHM_ROOT, else /dev/shm/shm-<uid>.
+     */
+    const char *root;
+    /**
+     * 1: the members of `group` share the topics. 0: they are this user's alone, and `group` must be 0.
+     */
+    uint32_t has_group;
+    /**
+     * The group, by its id, that shares the topics, as for a publisher.
+     */
+    uint32_t group;
+} shm_root_options;
+
+/**
  * What a topic is. Set `struct_size` to sizeof(shm_topic_info) before it is filled in.
  */
 typedef struct shm_topic_info {
@@ -346,6 +368,74 @@ typedef struct shm_topic_info {
      */
     uint32_t reserved;
 } shm_topic_info;
+
+/**
+ * What `shm_gc` did. Set `struct_size` to sizeof(shm_collected) before it is filled in.
+ */
+typedef struct shm_collected {
+    /**
+     * sizeof(shm_collected), set by the caller.
+     */
+    size_t struct_size;
+    /**
+     * Topics that nobody used any more, which are gone now.
+     */
+    uint64_t removed;
+    /**
+     * Topics that somebody uses.
+     */
+    uint64_t in_use;
+    /**
+     * Participants that were dead, whose entries and holds were freed in topics that others use.
+     */
+    uint64_t recovered;
+    /**
+     * Directories of topics that were never put in place.
+     */
+    uint64_t swept;
+    /**
+     * Topics that were left alone because they are damaged, aren't safe to use or couldn't be worked on.
+     */
+    uint64_t refused;
+} shm_collected;
+
+/**
+ * What `shm_audit` found in a root. Set `struct_size` to sizeof(shm_audit_summary) before it is filled in.
+ */
+typedef struct shm_audit_summary {
+    /**
+     * sizeof(shm_audit_summary), set by the caller.
+     */
+    size_t struct_size;
+    /**
+     * The topics.
+     */
+    uint64_t topics;
+    /**
+     * Publishers and subscribers of all topics that are alive.
+     */
+    uint64_t living;
+    /**
+     * Entries of the dead, which the next to join, or `shm_gc`, frees.
+     */
+    uint64_t dead;
+    /**
+     * Segments of publishers that are gone, which the next publisher takes or deletes once nothing in them is needed.
+     */
+    uint64_t orphans;
+    /**
+     * What contradicts the library's invariants. 0 unless something is broken.
+     */
+    uint64_t findings;
+    /**
+     * Directories of topics that were never put in place, or are being taken away, and whose maker is dead.
+     */
+    uint64_t abandoned;
+    /**
+     * Names in the root that aren't the library's.
+     */
+    uint64_t foreign;
+} shm_audit_summary;
 
 #ifdef __cplusplus
 extern "C" {
@@ -388,6 +478,13 @@ int32_t shm_publisher_options_init(struct shm_publisher_options *options);
  * The struct stays the caller's. Errors: SHM_ERR_NULL. Any thread may call this at any time.
  */
 int32_t shm_subscriber_options_init(struct shm_subscriber_options *options);
+
+/**
+ * Sets `options` to the defaults and its `struct_size`.
+ *
+ * The struct stays the caller's. Errors: SHM_ERR_NULL. Any thread may call this at any time.
+ */
+int32_t shm_root_options_init(struct shm_root_options *options);
 
 /**
  * Joins `topic` as a publisher, making the topic when it doesn't exist.
@@ -643,6 +740,48 @@ uint64_t shm_sample_timestamp(const struct shm_sample *sample);
  * `shm_subscriber_destroy` runs, and after that.
  */
 void shm_sample_release(struct shm_sample *sample);
+
+/**
+ * Takes away what the dead left in a root: topics that nobody uses, topics that were never finished, and in topics
+ * that are in use the entries and the holds of the dead. Never what is in use.
+ *
+ * The root is for topics alone: an empty directory in it is taken for what a removal left, and goes.
+ *
+ * Nobody needs to call this: whoever joins a topic does the same for that one. It is for topics that nobody joins
+ * any more.
+ *
+ * `options` may be NULL for the defaults. The caller sets `collected->struct_size` to sizeof(shm_collected) before;
+ * the struct stays the caller's. Any thread may call this at any time, several at once.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION, also when `collected->struct_size` isn't the size of such a struct;
+ * SHM_ERR_NOT_TRUSTED and SHM_ERR_OS for the root. What can't be done to one topic counts as `refused`, and
+ * `shm_audit` says more of it. A root that isn't there has nothing to take away.
+ */
+int32_t shm_gc(const struct shm_root_options *options,
+               struct shm_collected *collected);
+
+/**
+ * Looks through all topics of a root, and at the files and the words of each. Changes nothing and takes no part.
+ *
+ * It may run at any time and disturbs nobody, but is exact only while nobody joins, leaves, publishes or receives:
+ * what is in motion while it looks may be reported though nothing is wrong.
+ *
+ * `found` may be NULL; otherwise it is called with the topic's name, with words in UTF-8, and with `user_data`, once
+ * for each thing that should not be. It is called by this thread and before `shm_audit` returns. Both strings belong
+ * to the library and are valid during that call: copy what is to be kept. `found` may call any function of this
+ * interface. It must return: a C++ exception or a longjmp must not leave it.
+ *
+ * `options` may be NULL for the defaults. The caller sets `summary->struct_size` to sizeof(shm_audit_summary)
+ * before; the struct stays the caller's. Any thread may call this at any time, several at once.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION, also when `summary->struct_size` isn't the size of such a struct;
+ * SHM_ERR_NOT_TRUSTED and SHM_ERR_OS for the root. `found` isn't called then. What can't be read of a topic is a
+ * finding, and a root that isn't there has no topics.
+ */
+int32_t shm_audit(const struct shm_root_options *options,
+                  void (*found)(const char *topic, const char *finding, void *user_data),
+                  void *user_data,
+                  struct shm_audit_summary *summary);
 
 #ifdef __cplusplus
 }  // extern "C"

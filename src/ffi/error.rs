@@ -54,12 +54,17 @@ thread_local! {
 /// Leaves the words of `failure` to `shm_last_error_message`; returns its status.
 #[cold]
 pub(super) fn report(failure: Failure) -> i32 {
-    let mut words = failure.message.into_owned().into_bytes();
-    words.retain(|&byte| byte != 0);
-    let words = CString::new(words).ok();
+    let words = c_string(failure.message.into_owned());
     // A thread that is being torn down has no place for words any more; the status says enough.
-    let _ = LAST.try_with(|last| last.replace(words));
+    let _ = LAST.try_with(|last| last.replace(Some(words)));
     failure.status
+}
+
+/// The words without what a C string can't have.
+pub(super) fn c_string(words: String) -> CString {
+    let mut words = words.into_bytes();
+    words.retain(|&byte| byte != 0);
+    CString::new(words).unwrap_or_default()
 }
 
 /// Says in words what was wrong in the last call of this thread that failed. Calls that succeed don't change it.

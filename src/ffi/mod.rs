@@ -61,4 +61,5 @@ pub mod publisher;
 pub mod sample;
 pub mod status;
 pub mod subscriber;
+pub mod upkeep;
 pub mod version;

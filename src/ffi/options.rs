@@ -8,7 +8,7 @@ use super::arguments::output;
 use super::error::Failure;
 use super::guard::guard;
 use super::status::SHM_OK;
-use crate::{PublisherOptions, SubscriberOptions, TopicInfo};
+use crate::{PublisherOptions, RootOptions, SubscriberOptions, TopicInfo};
 use std::ffi::{c_char, CStr, OsStr};
 use std::mem::{offset_of, size_of};
 use std::os::unix::ffi::OsStrExt;
@@ -177,6 +177,38 @@ impl ShmSubscriberOptions {
     }
 }
 
+/// Which directory of topics to look after. `shm_root_options_init` sets it to the defaults.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ShmRootOptions {
+    /// sizeof(shm_root_options), set by `shm_root_options_init`.
+    pub struct_size: usize,
+    /// The directory that holds the topics. NULL: $SHM_ROOT, else /dev/shm/shm-<uid>.
+    pub root: *const c_char,
+    /// 1: the members of `group` share the topics. 0: they are this user's alone, and `group` must be 0.
+    pub has_group: u32,
+    /// The group, by its id, that shares the topics, as for a publisher.
+    pub group: u32,
+}
+
+impl ShmRootOptions {
+    const DEFAULT: Self = Self { struct_size: size_of::<Self>(), root: ptr::null(), has_group: 0, group: 0 };
+
+    const ENDS: [usize; 3] = [offset_of!(Self, has_group), offset_of!(Self, group), size_of::<Self>()];
+
+    /// # Safety
+    /// NULL, or C2 holds for `options`, its `struct_size` and its `root`.
+    pub(super) unsafe fn read(options: *const Self) -> Result<RootOptions, Failure> {
+        // SAFETY: the caller's; the struct is plain old data.
+        let options = unsafe { read_sized(options, Self::DEFAULT, &Self::ENDS)? };
+        Ok(RootOptions {
+            // SAFETY: the caller's.
+            root: unsafe { path(options.root) },
+            group: group(options.has_group, options.group, 0)?,
+        })
+    }
+}
+
 /// What a topic is. Set `struct_size` to sizeof(shm_topic_info) before it is filled in.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -204,14 +236,11 @@ impl ShmTopicInfo {
         size_of::<Self>(),
     ];
 
-    /// Fills in the members that the caller's struct has; members that this library doesn't know become 0.
-    ///
     /// # Safety
     /// NULL, or C2 holds for `info` and its `struct_size`.
     pub(super) unsafe fn write(info: *mut Self, topic: &TopicInfo) -> Result<(), Failure> {
-        let place = output(info, "info")?.as_ptr().cast::<u8>();
         // SAFETY: the caller's.
-        let struct_size = unsafe { struct_size(place)? };
+        let struct_size = unsafe { output_size(info, "info")? };
         let filled = Self {
             struct_size,
             instance: topic.instance,
@@ -220,13 +249,33 @@ impl ShmTopicInfo {
             holds: topic.holds,
             reserved: 0,
         };
-        let known = known_size(struct_size, &Self::ENDS);
-        // SAFETY: `known` bytes are within both structs, and the caller's has `struct_size`, which is no less.
-        unsafe {
-            ptr::copy_nonoverlapping(ptr::from_ref(&filled).cast(), place, known);
-            ptr::write_bytes(place.add(known), 0, struct_size - known);
-        }
+        // SAFETY: the caller's; `info` isn't NULL and has this size.
+        unsafe { write_sized(info, filled, struct_size, &Self::ENDS) };
         Ok(())
+    }
+}
+
+/// The size of a struct that the caller wants filled in, checked.
+///
+/// # Safety
+/// NULL, or C2 holds for `place`. `T` begins with `struct_size`.
+pub(super) unsafe fn output_size<T>(place: *mut T, argument: &'static str) -> Result<usize, Failure> {
+    let place = output(place, argument)?;
+    // SAFETY: the caller's.
+    unsafe { struct_size(place.as_ptr().cast()) }
+}
+
+/// Fills in the members that the caller's struct has; members that this library doesn't know become 0. `ends` says where
+/// each member after `struct_size` ends.
+///
+/// # Safety
+/// C2 holds for `place`, and `struct_size` is what `output_size` gave for it. `T` has no padding.
+pub(super) unsafe fn write_sized<T: Copy>(place: *mut T, filled: T, struct_size: usize, ends: &[usize]) {
+    let (place, known) = (place.cast::<u8>(), known_size(struct_size, ends));
+    // SAFETY: `known` bytes are within both structs, and the caller's has `struct_size`, which is no less.
+    unsafe {
+        ptr::copy_nonoverlapping(ptr::from_ref(&filled).cast(), place, known);
+        ptr::write_bytes(place.add(known), 0, struct_size - known);
     }
 }
 
@@ -324,6 +373,19 @@ pub unsafe extern "C" fn shm_subscriber_options_init(options: *mut ShmSubscriber
         let options = output(options, "options")?;
         // SAFETY: C2.
         unsafe { options.write(ShmSubscriberOptions::DEFAULT) };
+        Ok(SHM_OK)
+    })
+}
+
+/// Sets `options` to the defaults and its `struct_size`.
+///
+/// The struct stays the caller's. Errors: SHM_ERR_NULL. Any thread may call this at any time.
+#[no_mangle]
+pub unsafe extern "C" fn shm_root_options_init(options: *mut ShmRootOptions) -> i32 {
+    guard(|| {
+        let options = output(options, "options")?;
+        // SAFETY: C2.
+        unsafe { options.write(ShmRootOptions::DEFAULT) };
         Ok(SHM_OK)
     })
 }

@@ -46,6 +46,7 @@ static void missing_arguments(void) {
     shm_subscriber *subscriber = UNTOUCHED;
     CHECK_STATUS(shm_publisher_options_init(NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_subscriber_options_init(NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_root_options_init(NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_publisher_create(NULL, NULL, &publisher), SHM_ERR_NULL);
     CHECK(strcmp(shm_last_error_message(), "topic is NULL") == 0);
     CHECK_STATUS(shm_publisher_create("/null", NULL, NULL), SHM_ERR_NULL);
@@ -71,6 +72,10 @@ static void missing_outputs(void) {
     CHECK_STATUS(shm_subscriber_try_receive(subscriber, NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_subscriber_receive(subscriber, NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_subscriber_receive_timeout(subscriber, 0, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_gc(NULL, NULL), SHM_ERR_NULL);
+    CHECK(strcmp(shm_last_error_message(), "collected is NULL") == 0);
+    CHECK_STATUS(shm_audit(NULL, NULL, NULL, NULL), SHM_ERR_NULL);
+    CHECK(strcmp(shm_last_error_message(), "summary is NULL") == 0);
 
     /* None of these received the empty message. */
     shm_sample *sample = next_sample(subscriber);

@@ -9,3 +9,4 @@
 #include <shm/message.hpp>
 #include <shm/publisher.hpp>
 #include <shm/subscriber.hpp>
+#include <shm/upkeep.hpp>
