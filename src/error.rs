@@ -81,6 +81,38 @@ pub enum Error {
         /// How many the topic allows.
         limit: u32,
     },
+    /// As many calls of this client are in flight as may be.
+    #[error("all {limit} calls that this client may have in flight are; finish one, or create the service with a larger option `calls`")]
+    TooManyCalls {
+        /// How many the service allows.
+        limit: u32,
+    },
+    /// The service's queue has no room for another request.
+    #[error("all {capacity} places of the service's queue are taken; call again later, start more servers, or create the service with a larger option `capacity`")]
+    QueueFull {
+        /// How many requests the queue takes.
+        capacity: u32,
+    },
+    /// Nobody serves the service.
+    #[error("nobody serves {service}; start a server, or wait for one with the option `wait_for_server`")]
+    NoServer {
+        /// The service's name.
+        service: String,
+    },
+    /// The server that had begun with the request died or left; whether it did what was asked for isn't known.
+    #[error("the server died before it replied; whether it did its work isn't known")]
+    PeerDied,
+    /// The server gave the request up without a reply.
+    #[error("the server gave the request up without a reply")]
+    NoReply,
+    /// The function that was called failed, and says why.
+    #[error("the call failed with code {code}: {message}")]
+    Remote {
+        /// The code that the server chose.
+        code: i32,
+        /// The server's words.
+        message: String,
+    },
     /// The topic's segment table is full.
     #[error("all {limit} segments of the topic are taken; use fewer publishers or fewer sizes of messages")]
     NoSegment {

@@ -63,7 +63,9 @@ struct Readme;
 #[cfg(not(loom))]
 pub use {
     error::{Error, Result},
-    options::{MemoryInfo, PublisherOptions, RootOptions, SubscriberOptions, TopicInfo},
+    options::{
+        ClientOptions, MemoryInfo, PublisherOptions, RootOptions, ServerOptions, SubscriberOptions, TopicInfo,
+    },
     publisher::{Loan, PlainLoan, Publisher},
     rmpv::Value,
     rpc::{Client, Pending, Reply, ReplyLoan, Request, RequestLoan, Server},

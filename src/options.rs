@@ -65,6 +65,68 @@ pub struct SubscriberOptions {
     pub group: Option<u32>,
 }
 
+/// Options of a [`Client`](crate::Client). Zero means: as the service has it, or the default when it is made.
+#[derive(Clone, Debug, Default)]
+pub struct ClientOptions {
+    /// The directory that holds the services; `None`: `$SHM_ROOT`, else `/dev/shm/shm-<uid>`.
+    pub root: Option<PathBuf>,
+    /// How many requests the service's queue takes at least: a power of two from 2 to 1,048,576. Default 256.
+    pub capacity: u32,
+    /// How many clients and servers the service takes at least: up to 1,024. Default 64.
+    pub participants: u32,
+    /// How many replies a client, and requests a server, may hold at least: up to 256. Default 64.
+    pub holds: u32,
+    /// How many calls of a client may be in flight at least: up to 256. Default 64.
+    pub calls: u32,
+    /// Bytes of shared memory that this client's requests may take. Default 256 MiB.
+    pub memory: u64,
+    /// Whether a call waits for a server to come when there is none, instead of failing with
+    /// [`Error::NoServer`](crate::Error::NoServer). Default false.
+    pub wait_for_server: bool,
+    /// Whether a request whose server died is sent once more, to another one, instead of failing with
+    /// [`Error::PeerDied`](crate::Error::PeerDied): only for functions that may be carried out twice. Default false.
+    pub idempotent: bool,
+    /// As for [`PublisherOptions::mode`].
+    pub mode: u32,
+    /// As for [`PublisherOptions::group`].
+    pub group: Option<u32>,
+}
+
+/// Options of a [`Server`](crate::Server). Zero means: as the service has it, or the default when it is made.
+#[derive(Clone, Debug, Default)]
+pub struct ServerOptions {
+    /// The directory that holds the services; `None`: `$SHM_ROOT`, else `/dev/shm/shm-<uid>`.
+    pub root: Option<PathBuf>,
+    /// How many requests the service's queue takes at least: a power of two from 2 to 1,048,576. Default 256.
+    pub capacity: u32,
+    /// How many clients and servers the service takes at least: up to 1,024. Default 64.
+    pub participants: u32,
+    /// How many replies a client, and requests a server, may hold at least: up to 256. Default 64.
+    pub holds: u32,
+    /// How many calls of a client may be in flight at least: up to 256. Default 64.
+    pub calls: u32,
+    /// Bytes of shared memory that this server's replies may take. Default 256 MiB.
+    pub memory: u64,
+    /// As for [`PublisherOptions::mode`].
+    pub mode: u32,
+    /// As for [`PublisherOptions::group`].
+    pub group: Option<u32>,
+}
+
+impl ClientOptions {
+    pub(crate) fn wanted(&self) -> Wanted {
+        let Self { capacity, participants, holds, calls, mode, group, .. } = *self;
+        Wanted { capacity, participants, holds, calls: Some(calls), mode, group }
+    }
+}
+
+impl ServerOptions {
+    pub(crate) fn wanted(&self) -> Wanted {
+        let Self { capacity, participants, holds, calls, mode, group, .. } = *self;
+        Wanted { capacity, participants, holds, calls: Some(calls), mode, group }
+    }
+}
+
 /// Which directory of topics to look after.
 #[derive(Clone, Debug, Default)]
 pub struct RootOptions {

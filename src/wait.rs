@@ -52,21 +52,46 @@ const SLEEPS_PER_LOOK: u32 = 20;
 /// Looks at the slot while spinning: some 2 us to 100 us.
 const SPIN: std::ops::RangeInclusive<u32> = 64..=4096;
 
+/// How long to spin, learnt from what came of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spin(u32);
+
+impl Spin {
+    pub(crate) fn new() -> Self {
+        Spin(1024)
+    }
+
+    /// Looks for a while whether it is `ready`.
+    #[inline]
+    pub(crate) fn until(&mut self, ready: impl Fn() -> bool) -> bool {
+        for _ in 0..self.0 {
+            if ready() {
+                self.0 = (self.0 * 2).min(*SPIN.end());
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        self.0 = (self.0 / 2).max(*SPIN.start());
+        false
+    }
+}
+
 /// One subscriber's way of waiting.
 #[derive(Debug)]
 pub(crate) struct Waiter {
-    spin: u32,
+    spin: Spin,
     vain_sleeps: u32,
 }
 
 impl Waiter {
     pub(crate) fn new() -> Self {
-        Waiter { spin: 1024, vain_sleeps: 0 }
+        Waiter { spin: Spin::new(), vain_sleeps: 0 }
     }
 
     /// Waits until position `next` is filled (true) or `deadline` has passed (false).
     pub(crate) fn wait(&mut self, topic: &Topic, next: u64, deadline: Option<Instant>) -> bool {
-        if self.spin_for(topic, next) {
+        let ring = topic.ring();
+        if self.spin.until(|| ring.is_filled(next)) {
             return true;
         }
         loop {
@@ -87,19 +112,6 @@ impl Waiter {
                 let _ = topic.recover_neighbour();
             }
         }
-    }
-
-    fn spin_for(&mut self, topic: &Topic, next: u64) -> bool {
-        let ring = topic.ring();
-        for _ in 0..self.spin {
-            if ring.is_filled(next) {
-                self.spin = (self.spin * 2).min(*SPIN.end());
-                return true;
-            }
-            std::hint::spin_loop();
-        }
-        self.spin = (self.spin / 2).max(*SPIN.start());
-        false
     }
 }
 

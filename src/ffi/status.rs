@@ -52,6 +52,19 @@ pub const SHM_ERR_INTERNAL: i32 = -19;
 /// No message can be this large.
 pub const SHM_ERR_TOO_LARGE: i32 = -20;
 
+/// As many calls of the client are in flight as may be.
+pub const SHM_ERR_TOO_MANY_CALLS: i32 = -21;
+/// The service's queue has no room for another request.
+pub const SHM_ERR_QUEUE_FULL: i32 = -22;
+/// Nobody serves the service.
+pub const SHM_ERR_NO_SERVER: i32 = -23;
+/// The server died before it replied.
+pub const SHM_ERR_PEER_DIED: i32 = -24;
+/// The server gave the request up without a reply.
+pub const SHM_ERR_NO_REPLY: i32 = -25;
+/// The function that was called failed, and says why.
+pub const SHM_ERR_REMOTE: i32 = -26;
+
 /// The status that stands for `error`.
 pub(super) fn of(error: &Error) -> i32 {
     match error {
@@ -73,6 +86,12 @@ pub(super) fn of(error: &Error) -> i32 {
         Error::WrongSize { .. } => SHM_ERR_WRONG_SIZE,
         Error::Closed => SHM_ERR_CLOSED,
         Error::TooLarge { .. } => SHM_ERR_TOO_LARGE,
+        Error::TooManyCalls { .. } => SHM_ERR_TOO_MANY_CALLS,
+        Error::QueueFull { .. } => SHM_ERR_QUEUE_FULL,
+        Error::NoServer { .. } => SHM_ERR_NO_SERVER,
+        Error::PeerDied => SHM_ERR_PEER_DIED,
+        Error::NoReply => SHM_ERR_NO_REPLY,
+        Error::Remote { .. } => SHM_ERR_REMOTE,
     }
 }
 
@@ -111,6 +130,12 @@ fn words(status: i32) -> &'static CStr {
         SHM_ERR_CLOSED => c"the loan can't be published any more",
         SHM_ERR_INTERNAL => c"internal error",
         SHM_ERR_TOO_LARGE => c"the message is too large",
+        SHM_ERR_TOO_MANY_CALLS => c"too many calls are in flight",
+        SHM_ERR_QUEUE_FULL => c"the service's queue is full",
+        SHM_ERR_NO_SERVER => c"nobody serves the service",
+        SHM_ERR_PEER_DIED => c"the server died before it replied",
+        SHM_ERR_NO_REPLY => c"the server gave no reply",
+        SHM_ERR_REMOTE => c"the function that was called failed",
         _ => c"unknown status",
     }
 }

@@ -162,6 +162,11 @@ impl Pool {
         self.retiring.published(position, chunk.id);
     }
 
+    /// Takes back a chunk of a call that is over: it is free when nobody holds it.
+    pub(crate) fn retire(&mut self, chunk: ChunkId) {
+        self.retiring.retire(chunk);
+    }
+
     /// How the budget is used, after taking back what can be taken back.
     pub(crate) fn memory(&mut self, topic: &Topic) -> MemoryInfo {
         self.reclaim(topic);

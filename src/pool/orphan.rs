@@ -48,7 +48,9 @@ impl Pool {
             match Segment::open(topic.dir(), topic.instance(), segment, seen.generation(), Access::ReadWrite)
             {
                 Ok(mapped)
-                    if mapped.payload_size() == payload && self.used + mapped.size() <= self.budget =>
+                    if mapped.payload_size() == payload
+                        && self.used + mapped.size() <= self.budget
+                        && !is_named_by_a_call(topic, segment) =>
                 {
                     self.adopt(topic, segment, mapped);
                     return Ok(true);
@@ -77,6 +79,13 @@ impl Pool {
     fn adopt(&mut self, topic: &Topic, segment: u32, mapped: Segment) {
         debug_assert_eq!(mapped.size(), file_size(mapped.stride(), mapped.count()));
         let count = mapped.count();
+        if topic.geometry().calls > 0 {
+            // Nothing names any of them, so all are in limbo.
+            self.add(segment, mapped, std::iter::empty());
+            self.retiring.adopt(Vec::new(), (0..count).map(|index| ChunkId::new(segment, index)));
+            self.reclaim(topic);
+            return;
+        }
         let mut elsewhere = vec![true; count as usize];
         // Each chunk once (I2): a damaged ring that named one twice would have it lent twice.
         let in_ring: Vec<(u64, ChunkId)> = topic
@@ -112,6 +121,12 @@ impl Pool {
             }
         }
     }
+}
+
+/// Whether a call of a service names a chunk of `segment`: a dead server's reply that wasn't taken yet. Nobody but its client takes it out
+/// of the call, so it stays an orphan for so long.
+fn is_named_by_a_call(topic: &Topic, segment: u32) -> bool {
+    topic.geometry().calls > 0 && topic.named_chunks().iter().any(|chunk| chunk.segment() == segment)
 }
 
 /// Which segments the ring, a call or a hold names. Of those whose owner is dead nothing is put into the ring (I2), and what is out of it

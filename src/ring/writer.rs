@@ -98,6 +98,11 @@ impl Retiring {
         self.published.push_back((position, chunk));
     }
 
+    /// Notes a chunk that nothing names any more, though somebody may hold it.
+    pub(crate) fn retire(&mut self, chunk: ChunkId) {
+        self.limbo.push(chunk);
+    }
+
     /// Takes over chunks that another publisher left: those in the ring, by position, and the others.
     pub(crate) fn adopt(&mut self, in_ring: Vec<(u64, ChunkId)>, others: impl IntoIterator<Item = ChunkId>) {
         self.published.extend(in_ring);

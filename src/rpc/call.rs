@@ -6,14 +6,15 @@
 //!             are its segment, which is never 0
 //!   request   the request's chunk; stands still while the call is QUEUED or CLAIMED
 //!   waiting   not 0: the client sleeps until the state changes
-//!   eager     not 0: a server sleeps until the client has taken a reply of a stream
+//!   eager     {token: 32 | 0: 30 | given up: 1 | asleep: 1}: a server sleeps until the client has taken a reply of a stream; or has
+//!             given the stream up, and the client that wants more of it learns that here
 //! ```
 //!
 //! See `rpc/mod.rs` for the states. All changes of `state` are read-modify-writes with AcqRel at least, so that each sees all that came
 //! before the one before: the request before QUEUED, a hold before CLAIMED, the reply before ANSWERED, the end of a hold before IDLE.
 
 use crate::ring::{ChunkId, INDEX_BITS};
-use crate::sync::{Ordering, Word};
+use crate::sync::{barrier_after_rmw, store_then_barrier, Ordering, Word};
 
 /// Words of a call, of which the last are reserved: one cache line.
 pub(crate) const WORDS: usize = 8;
@@ -52,6 +53,7 @@ pub(crate) struct State {
 }
 
 const KIND: u32 = 16;
+const GIVEN_UP: u64 = 2;
 
 impl State {
     #[inline]
@@ -165,6 +167,20 @@ impl<'a> Call<'a> {
     #[inline]
     pub(crate) fn taken(&self, seen: State, next: Option<u32>) -> bool {
         self.change(seen, next.map_or(Stage::Idle, Stage::Claimed))
+    }
+
+    /// The server's: gives a stream up whose last reply the client may have yet to take. True: it had taken it, and the call is failed.
+    pub(crate) fn give_up(&self, token: u32, server: u32) -> bool {
+        // SeqCst, with `asks_in_vain`: if the client isn't seen to want more, it sees this when it does.
+        store_then_barrier(self.eager, u64::from(token) << 32 | GIVEN_UP);
+        self.fail(token, server, Failure::Dropped)
+    }
+
+    /// The client's, after it said that it wants more of a stream: whether that was given up.
+    pub(crate) fn asks_in_vain(&self, token: u32) -> bool {
+        barrier_after_rmw();
+        let eager = self.eager.load(Ordering::SeqCst);
+        eager >> 32 == u64::from(token) && eager & GIVEN_UP != 0
     }
 
     /// The client's: ends the call whatever has become of it; returns what that was.

@@ -44,6 +44,8 @@ pub(crate) mod queue;
 #[cfg(not(loom))]
 mod client;
 #[cfg(not(loom))]
+mod member;
+#[cfg(not(loom))]
 mod server;
 
 #[cfg(not(loom))]

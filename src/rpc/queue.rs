@@ -77,7 +77,8 @@ impl<'a> Queue<'a> {
             };
             let claimed = claim(call);
             // Q2. Relaxed on failure: somebody else moved it.
-            let _ = self.head.compare_exchange(raw, head.wrapping_add(1), Ordering::Release, Ordering::Relaxed);
+            let _ =
+                self.head.compare_exchange(raw, head.wrapping_add(1), Ordering::Release, Ordering::Relaxed);
             if claimed {
                 return Taken::Claimed;
             }

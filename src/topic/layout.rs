@@ -148,7 +148,11 @@ impl Geometry {
     /// The geometry of a service whose clients can have `calls` calls in flight; 0: of a topic.
     pub(crate) fn with_calls(self, calls: u32) -> Result<Geometry> {
         if calls > MAX_CALLS {
-            return Err(Error::InvalidOption { option: "calls", found: calls.into(), allowed: "from 1 to 256" });
+            return Err(Error::InvalidOption {
+                option: "calls",
+                found: calls.into(),
+                allowed: "from 1 to 256",
+            });
         }
         Ok(Geometry { calls, ..self })
     }

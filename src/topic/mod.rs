@@ -48,8 +48,8 @@ use crate::rpc::call::{Call, Stage, WORDS};
 use crate::rpc::queue::Queue;
 use crate::sync::{Ordering, Word};
 use layout::{
-    status, Geometry, GATE_OFFSET, HEAD_OFFSET, JOINED_OFFSET, LIFE_OFFSET, SLOTS_OFFSET, STATUS_OFFSET, TAIL_OFFSET,
-    WAITERS_OFFSET, WAKES_OFFSET,
+    status, Geometry, GATE_OFFSET, HEAD_OFFSET, JOINED_OFFSET, LIFE_OFFSET, SLOTS_OFFSET, STATUS_OFFSET,
+    TAIL_OFFSET, WAITERS_OFFSET, WAKES_OFFSET,
 };
 pub(crate) use root::RootPath;
 
@@ -296,15 +296,17 @@ impl Topic {
         &peers.map.words(peers.geometry.own_wakes_offset(q), 1)[0]
     }
 
-    /// The status word of participant `q`, which is one of the service's.
+    /// The status word of participant `q`; that of a free one when there is none such.
     #[inline]
     pub(crate) fn status(&self, q: u32) -> u64 {
-        self.files.peers.status()[q as usize].load(Ordering::Acquire)
+        self.files.peers.status().get(q as usize).map_or(status::FREE, |word| word.load(Ordering::Acquire))
     }
 
     /// A server that is LIVE as far as its status says, and that status.
     pub(crate) fn some_server(&self) -> Option<(u32, u64)> {
-        (0..self.files.peers.joined() as u32).map(|q| (q, self.status(q))).find(|&(_, word)| is_live_server(word))
+        (0..self.files.peers.joined() as u32)
+            .map(|q| (q, self.status(q)))
+            .find(|&(_, word)| is_live_server(word))
     }
 
     /// Every chunk that a message of the topic, or a call of the service, names.
@@ -419,9 +421,9 @@ impl Peers {
     /// Every call of every client, alive or dead.
     fn calls(&self) -> impl Iterator<Item = (u32, Call<'_>)> {
         let clients = (0..).zip(self.status()).take(self.joined());
-        clients
-            .filter(|(_, word)| status::is_client(word.load(Ordering::Acquire)))
-            .flat_map(|(q, _)| (0..self.geometry.calls).filter_map(move |index| Some((q, self.call(q, index)?))))
+        clients.filter(|(_, word)| status::is_client(word.load(Ordering::Acquire))).flat_map(move |(q, _)| {
+            (0..self.geometry.calls).filter_map(move |index| Some((q, self.call(q, index)?)))
+        })
     }
 
     fn chunks_of_calls(&self) -> impl Iterator<Item = ChunkId> + '_ {

@@ -1,0 +1,567 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The calling side of a service: write a request in place, send it, wait for the reply and read that in place.
+
+use std::cell::{Cell, RefCell};
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
+
+use super::call::{Call, Failure, Stage, State};
+use super::member::{bytes_mut, CallId, Info, Member};
+use crate::error::{Error, Result};
+use crate::options::{ClientOptions, MemoryInfo};
+use crate::pool::{Chunk, Message};
+use crate::ring::{ChunkId, Refused};
+use crate::sync::{fence, Ordering};
+use crate::topic::{is_live_server, Role};
+use crate::wait::{sleep_until, wake, wake_one, Spin};
+
+/// Bounds every sleep of a client: after each it looks whether its server lives.
+const LONGEST_SLEEP: Duration = Duration::from_millis(20);
+
+/// Calls the functions of a service.
+///
+/// It may move between threads but not be used by two at once (`Send`, not `Sync`): give each thread its own. Several calls can be in
+/// flight at a time, as many as the option `calls` says. A call ends in exactly one of these: a reply, the error that the server's function
+/// gave, [`Error::PeerDied`] when its server died, [`Error::NoServer`], or its deadline; whatever dies, and whenever.
+///
+/// ```
+/// # let root = tempfile::tempdir()?; std::env::set_var("SHM_ROOT", root.path());
+/// let server = shm::Server::new("upper")?;
+/// let client = shm::Client::new("upper")?;
+/// let pending = client.send(b"hello")?;
+/// let request = server.receive()?;                 // in another thread or process, of course
+/// let answer = request.to_ascii_uppercase();
+/// request.reply(&answer)?;
+/// assert_eq!(&*pending.wait()?, b"HELLO");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Client {
+    member: Member,
+    /// Calls that aren't in flight, the one that ended last on top.
+    idle: RefCell<Vec<u32>>,
+    spin: Cell<Spin>,
+    /// A server that was there, with its status then.
+    server: Cell<Option<(u32, u64)>>,
+    service: String,
+    wait_for_server: bool,
+    idempotent: bool,
+    single_threaded: PhantomData<Cell<()>>,
+}
+
+impl Client {
+    /// Joins `service`, making it when it isn't there.
+    ///
+    /// # Errors
+    /// See [`with_options`](Self::with_options).
+    pub fn new(service: &str) -> Result<Client> {
+        Self::with_options(service, &ClientOptions::default())
+    }
+
+    /// Joins `service`, making it when it isn't there, with at least the sizes that `options` ask for.
+    ///
+    /// # Errors
+    /// Those of [`Publisher::with_options`](crate::Publisher::with_options).
+    pub fn with_options(service: &str, options: &ClientOptions) -> Result<Client> {
+        let root = options.root.as_deref();
+        let member = Member::open(service, root, options.wanted(), Role::Client, options.memory)?;
+        let idle = RefCell::new((0..member.topic.geometry().calls).rev().collect());
+        Ok(Client {
+            member,
+            idle,
+            spin: Cell::new(Spin::new()),
+            server: Cell::new(None),
+            service: service.to_owned(),
+            wait_for_server: options.wait_for_server,
+            idempotent: options.idempotent,
+            single_threaded: PhantomData,
+        })
+    }
+
+    /// Lends `len` bytes of shared memory, aligned to 64, to write a request into. The content is unspecified.
+    ///
+    /// # Errors
+    /// Those of [`Publisher::loan`](crate::Publisher::loan).
+    #[inline]
+    pub fn loan(&self, len: usize) -> Result<RequestLoan<'_>> {
+        self.member.topic.token().check()?;
+        Ok(RequestLoan { client: self, chunk: self.member.loan(len)?, len })
+    }
+
+    /// Sends a copy of `request`; the reply is for later.
+    ///
+    /// # Errors
+    /// Those of [`loan`](Self::loan) and [`RequestLoan::send`].
+    pub fn send(&self, request: &[u8]) -> Result<Pending<'_>> {
+        let mut loan = self.loan(request.len())?;
+        loan.copy_from_slice(request);
+        loan.send()
+    }
+
+    /// Sends a copy of `request` and waits for the reply as long as it takes.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send) and [`Pending::wait`].
+    pub fn call(&self, request: &[u8]) -> Result<Reply<'_>> {
+        self.send(request)?.wait()
+    }
+
+    /// Sends a copy of `request` and waits for the reply, but not longer than `timeout`. `None`: there was none in that time, and the
+    /// call is cancelled.
+    ///
+    /// # Errors
+    /// Those of [`call`](Self::call).
+    pub fn call_timeout(&self, request: &[u8], timeout: Duration) -> Result<Option<Reply<'_>>> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut pending = self.send(request)?;
+        pending.wait_until(deadline)
+    }
+
+    /// How this client's memory is used.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn memory(&self) -> Result<MemoryInfo> {
+        self.member.memory()
+    }
+
+    fn call_words(&self, index: u32) -> Result<Call<'_>> {
+        let topic = &self.member.topic;
+        // A client's own calls are there.
+        topic.call(topic.index(), index).ok_or(Error::TooManyCalls { limit: 0 })
+    }
+
+    /// Whether somebody serves, as far as the statuses say. Costs one load when it is the one that it was.
+    #[inline]
+    fn is_served(&self) -> bool {
+        let topic = &self.member.topic;
+        if self.server.get().is_some_and(|(server, status)| topic.status(server) == status) {
+            return true;
+        }
+        self.server.set(topic.some_server());
+        self.server.get().is_some()
+    }
+
+    /// The same, with the dead recovered before.
+    fn is_served_by_the_living(&self) -> Result<bool> {
+        self.member.topic.recover_dead()?;
+        self.server.set(None);
+        Ok(self.is_served())
+    }
+
+    fn no_server(&self) -> Error {
+        Error::NoServer { service: self.service.clone() }
+    }
+
+    /// Puts the call `index`, whose request is `chunk`, into the queue; returns its state.
+    #[inline]
+    fn enqueue(&self, index: u32, chunk: &Chunk, len: usize) -> Result<State> {
+        let topic = &self.member.topic;
+        let (client, call) = (topic.index(), self.call_words(index)?);
+        let token = call.state().token.wrapping_add(1);
+        self.member.describe(chunk, len, CallId { token, client, index }, Info::default());
+        let state = call.queue(chunk.id);
+        let refused = match topic.queue().put(CallId::entry(client, index)) {
+            Ok(_) => None,
+            Err(Refused::Full) => Some(Error::QueueFull { capacity: topic.geometry().capacity }),
+            Err(Refused::Damaged) => {
+                let what = "its tail is not where its requests end";
+                Some(Error::corrupt(topic.dir().join("ring"), what))
+            }
+        };
+        match refused {
+            // By way of an older entry a server may have found it all the same.
+            Some(error) if call.taken(state, None) => Err(error),
+            _ => {
+                wake(topic);
+                Ok(state)
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
+/// A request being written: `len` bytes of shared memory that nobody else sees until [`send`](Self::send). Dropping it discards it.
+pub struct RequestLoan<'a> {
+    client: &'a Client,
+    chunk: Chunk,
+    len: usize,
+}
+
+impl<'a> RequestLoan<'a> {
+    /// Makes the request `len` bytes long. What it contains stays, up to the shorter of the lengths; when `len` is beyond
+    /// [`capacity`](Self::capacity), it moves to a larger chunk.
+    ///
+    /// # Errors
+    /// Those of [`Client::loan`]; the loan is unchanged then.
+    pub fn resize(&mut self, len: usize) -> Result<()> {
+        if len > self.chunk.size {
+            let mut larger = self.client.loan(len)?;
+            larger[..self.len].copy_from_slice(self);
+            // `larger` discards the smaller chunk when it is dropped.
+            std::mem::swap(&mut self.chunk, &mut larger.chunk);
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    /// How long the request can become without moving, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.chunk.size
+    }
+
+    /// Sends the request; the reply is for later. Never waits.
+    ///
+    /// # Errors
+    /// [`Error::NoServer`] when nobody serves, unless the option `wait_for_server` is set; [`Error::TooManyCalls`] when as many are in
+    /// flight as may be; [`Error::QueueFull`]; [`Error::Forked`]; [`Error::Corrupt`]. The request is discarded then.
+    #[inline]
+    pub fn send(self) -> Result<Pending<'a>> {
+        let client = self.client;
+        client.member.topic.token().check()?;
+        if !client.wait_for_server && !client.is_served() {
+            return Err(client.no_server());
+        }
+        let limit = client.member.topic.geometry().calls;
+        let index = client.idle.borrow_mut().pop().ok_or(Error::TooManyCalls { limit })?;
+        match client.enqueue(index, &self.chunk, self.len) {
+            Ok(state) => {
+                let chunk = self.chunk;
+                let len = self.len;
+                std::mem::forget(self);
+                Ok(Pending { client, index, token: state.token, chunk, len, is_over: false })
+            }
+            Err(error) => {
+                client.idle.borrow_mut().push(index);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Deref for RequestLoan<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the chunk is this loan's alone until it is sent.
+        unsafe { bytes_mut(&self.chunk, self.len) }
+    }
+}
+
+impl DerefMut for RequestLoan<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above.
+        unsafe { bytes_mut(&self.chunk, self.len) }
+    }
+}
+
+impl Drop for RequestLoan<'_> {
+    fn drop(&mut self) {
+        self.client.member.discard(self.chunk);
+    }
+}
+
+impl std::fmt::Debug for RequestLoan<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestLoan").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+/// A call in flight. Dropping it cancels the call: a server that hasn't begun with it never sees it, and one that has can ask.
+pub struct Pending<'a> {
+    client: &'a Client,
+    index: u32,
+    token: u32,
+    /// The request's.
+    chunk: Chunk,
+    len: usize,
+    is_over: bool,
+}
+
+/// What became of a call since the last look.
+enum Progress<'a> {
+    Reply(Reply<'a>),
+    /// Of a stream.
+    End,
+    None(State),
+}
+
+impl<'a> Pending<'a> {
+    /// The reply if it is there; of a stream the next one, and `None` for ever after its last. Never blocks.
+    ///
+    /// # Errors
+    /// [`Error::Remote`] when the server's function failed; [`Error::PeerDied`], [`Error::NoReply`]; [`Error::NoHold`] when as many
+    /// replies are held as may be: release one and ask again; [`Error::Corrupt`], [`Error::Os`], [`Error::Forked`].
+    pub fn try_reply(&mut self) -> Result<Option<Reply<'a>>> {
+        match self.look()? {
+            Progress::Reply(reply) => Ok(Some(reply)),
+            Progress::End | Progress::None(_) => Ok(None),
+        }
+    }
+
+    /// The reply; waits for it as long as it takes. Of a stream: the next one.
+    ///
+    /// # Errors
+    /// Those of [`try_reply`](Self::try_reply); [`Error::NoServer`] when the last server died before one had begun, unless the option
+    /// `wait_for_server` is set; [`Error::NoReply`] after the last one of a stream.
+    pub fn wait(mut self) -> Result<Reply<'a>> {
+        self.next()?.ok_or(Error::NoReply)
+    }
+
+    /// The reply; waits for it, but not longer than `timeout`. `None`: there was none in that time, and the call goes on.
+    ///
+    /// # Errors
+    /// Those of [`wait`](Self::wait).
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Option<Reply<'a>>> {
+        self.wait_until(Instant::now().checked_add(timeout))
+    }
+
+    /// The next reply of a stream; waits for it as long as it takes. `None`: that was all.
+    ///
+    /// # Errors
+    /// Those of [`wait`](Self::wait).
+    #[allow(clippy::should_implement_trait)] // It may fail, and ends before an error.
+    pub fn next(&mut self) -> Result<Option<Reply<'a>>> {
+        self.wait_until(None)
+    }
+
+    /// Whether the call is over: nothing more will come.
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Ends the call. What dropping it does, with a name.
+    pub fn cancel(self) {}
+
+    pub(crate) fn wait_until(&mut self, deadline: Option<Instant>) -> Result<Option<Reply<'a>>> {
+        loop {
+            let seen = match self.look()? {
+                Progress::Reply(reply) => return Ok(Some(reply)),
+                Progress::End => return Ok(None),
+                Progress::None(seen) => seen,
+            };
+            let call = self.client.call_words(self.index)?;
+            let mut spin = self.client.spin.get();
+            let changed = spin.until(|| call.state() != seen);
+            self.client.spin.set(spin);
+            if changed {
+                continue;
+            }
+            let left = match deadline {
+                None => LONGEST_SLEEP,
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+            };
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let topic = &self.client.member.topic;
+            let wakes = topic.own_wakes(topic.index());
+            if !sleep_until((call.waiting, 1), wakes, left.min(LONGEST_SLEEP), || !call.is(seen)) {
+                self.look_for_the_dead(seen)?;
+            }
+        }
+    }
+
+    /// Sees whether the one that this call waits for lives. Recovering a dead server ends its calls, this one too.
+    fn look_for_the_dead(&mut self, seen: State) -> Result<()> {
+        let client = self.client;
+        match seen.stage {
+            Stage::Claimed(server) => client.member.topic.recover_if_dead(server).map(drop),
+            Stage::Queued if !client.wait_for_server && !client.is_served_by_the_living()? => {
+                if client.call_words(self.index)?.taken(seen, None) {
+                    self.finish();
+                    return Err(client.no_server());
+                }
+                Ok(())
+            }
+            Stage::Queued => client.is_served_by_the_living().map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    fn look(&mut self) -> Result<Progress<'a>> {
+        let client = self.client;
+        client.member.topic.token().check()?;
+        if self.is_over {
+            return Ok(Progress::End);
+        }
+        let call = client.call_words(self.index)?;
+        let seen = call.state();
+        if seen.token != self.token {
+            return Err(self.damaged());
+        }
+        match seen.stage {
+            Stage::Queued | Stage::Claimed(_) => Ok(Progress::None(seen)),
+            Stage::Answered(chunk) => self.take(&call, seen, chunk),
+            Stage::Failed(Failure::Died) if client.idempotent => self.again(&call, seen),
+            Stage::Failed(why) => {
+                self.end();
+                match why {
+                    Failure::Died => Err(Error::PeerDied),
+                    Failure::Dropped => Err(Error::NoReply),
+                    Failure::Unknown => Err(self.damaged()),
+                }
+            }
+            Stage::Idle | Stage::Unknown => Err(self.damaged()),
+        }
+    }
+
+    /// Takes the reply `chunk` out of the call.
+    fn take(&mut self, call: &Call<'a>, seen: State, chunk: ChunkId) -> Result<Progress<'a>> {
+        let (client, member) = (self.client, &self.client.member);
+        member.fetch(chunk);
+        let hold = member.free_hold()?;
+        member.hold(hold, chunk);
+        let id = CallId { token: self.token, client: member.topic.index(), index: self.index };
+        let message = match member.read(chunk, id) {
+            Ok(message) => message,
+            Err(error) => {
+                member.release(hold);
+                // What another try may read isn't over.
+                if !matches!(error, Error::Os { .. }) {
+                    self.end();
+                }
+                return Err(error);
+            }
+        };
+        member.keep(hold, chunk);
+        let reply = Reply { client, message, hold };
+        let info = Info::of(&message);
+        if info.has(Info::MORE) {
+            self.expect_more(call, seen, info);
+            return Ok(Progress::Reply(reply));
+        }
+        call.taken(seen, None);
+        self.finish();
+        if info.has(Info::END) {
+            return Ok(Progress::End);
+        }
+        if info.has(Info::ERROR) {
+            return Err(remote(&reply));
+        }
+        Ok(Progress::Reply(reply))
+    }
+
+    /// Takes one of a stream out of the call, and lets its server go on.
+    fn expect_more(&mut self, call: &Call<'a>, seen: State, info: Info) {
+        let topic = &self.client.member.topic;
+        let server = info.server();
+        call.taken(seen, Some(server));
+        if call.asks_in_vain(self.token) {
+            call.fail(self.token, server, Failure::Dropped);
+            return;
+        }
+        // With the fence of `fail_calls`: either the recoverer finds the call, or its server's status is another one here.
+        fence(Ordering::SeqCst);
+        let status = topic.status(server);
+        if !(is_live_server(status) && info.is_from(status)) {
+            call.fail(self.token, server, Failure::Died);
+            return;
+        }
+        wake_one(call.eager, topic.own_wakes(server));
+    }
+
+    /// Sends the request once more, to another server.
+    fn again(&mut self, call: &Call<'a>, seen: State) -> Result<Progress<'a>> {
+        call.taken(seen, None);
+        if !self.client.wait_for_server && !self.client.is_served_by_the_living()? {
+            self.finish();
+            return Err(self.client.no_server());
+        }
+        match self.client.enqueue(self.index, &self.chunk, self.len) {
+            Ok(state) => {
+                self.token = state.token;
+                Ok(Progress::None(state))
+            }
+            Err(error) => {
+                self.finish();
+                Err(error)
+            }
+        }
+    }
+
+    fn damaged(&mut self) -> Error {
+        self.end();
+        let topic = &self.client.member.topic;
+        Error::corrupt(topic.dir().join("peers"), "a call's state isn't one that it can have")
+    }
+
+    /// Ends the call, whatever has become of it.
+    fn end(&mut self) {
+        if self.is_over {
+            return;
+        }
+        if let Ok(call) = self.client.call_words(self.index) {
+            call.end();
+        }
+        self.finish();
+    }
+
+    /// The call is IDLE: gives back what it had.
+    fn finish(&mut self) {
+        if !std::mem::replace(&mut self.is_over, true) {
+            self.client.member.retire(self.chunk.id);
+            self.client.idle.borrow_mut().push(self.index);
+        }
+    }
+}
+
+/// What a failed function said.
+fn remote(reply: &Reply<'_>) -> Error {
+    let (code, words) = reply
+        .split_first_chunk::<4>()
+        .map_or((0, &**reply), |(code, words)| (i32::from_le_bytes(*code), words));
+    Error::Remote { code, message: String::from_utf8_lossy(words).into_owned() }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if self.client.member.topic.token().is_ours() {
+            self.end();
+        }
+    }
+}
+
+impl std::fmt::Debug for Pending<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pending").field("is_over", &self.is_over).finish_non_exhaustive()
+    }
+}
+
+/// A reply in shared memory. Nobody writes to it while this lives; dropping it releases it.
+pub struct Reply<'a> {
+    client: &'a Client,
+    message: Message,
+    hold: u32,
+}
+
+impl Deref for Reply<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the chunk is held, so nobody writes to it (C3), and stays mapped as long as the client; the length was checked against
+        // the chunk's size.
+        unsafe { std::slice::from_raw_parts(self.message.payload.as_ptr(), self.message.len) }
+    }
+}
+
+impl Drop for Reply<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.client.member.release(self.hold);
+    }
+}
+
+impl std::fmt::Debug for Reply<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reply").field("len", &self.message.len).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,477 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The serving side: take a request, read it in place, write the reply in place and send it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
+
+use super::call::{Call, Stage, State};
+use super::member::{bytes_mut, CallId, Info, Member};
+use super::queue::Taken;
+use crate::error::{Error, Result};
+use crate::options::{MemoryInfo, ServerOptions};
+use crate::pool::{Chunk, Message};
+use crate::ring::ChunkId;
+use crate::topic::Role;
+use crate::wait::{own_bit, sleep_until, wake_one, Spin};
+
+/// Bounds every sleep, so that a wake that was never sent costs no more than this.
+const LONGEST_SLEEP: Duration = Duration::from_millis(20);
+/// Sleeps in vain between two looks for dead participants: about a second.
+const SLEEPS_PER_LOOK: u32 = 50;
+/// Replies out, before those that came back are looked for among all of them and not only the oldest.
+const MANY: usize = 64;
+
+/// Serves the requests of a service, each of which goes to exactly one of its servers.
+///
+/// It may move between threads but not be used by two at once (`Send`, not `Sync`): give each thread its own, and they share the load.
+/// Several requests may be in hand at a time, and be replied to in any order.
+pub struct Server {
+    member: Member,
+    /// Replies that their clients may not have taken yet.
+    sent: RefCell<VecDeque<(CallId, ChunkId)>>,
+    spin: Cell<Spin>,
+    vain_sleeps: Cell<u32>,
+    single_threaded: PhantomData<Cell<()>>,
+}
+
+impl Server {
+    /// Joins `service`, making it when it isn't there.
+    ///
+    /// # Errors
+    /// See [`with_options`](Self::with_options).
+    pub fn new(service: &str) -> Result<Server> {
+        Self::with_options(service, &ServerOptions::default())
+    }
+
+    /// Joins `service`, making it when it isn't there, with at least the sizes that `options` ask for.
+    ///
+    /// # Errors
+    /// Those of [`Publisher::with_options`](crate::Publisher::with_options).
+    pub fn with_options(service: &str, options: &ServerOptions) -> Result<Server> {
+        let root = options.root.as_deref();
+        let member = Member::open(service, root, options.wanted(), Role::Server, options.memory)?;
+        Ok(Server {
+            member,
+            sent: RefCell::default(),
+            spin: Cell::new(Spin::new()),
+            vain_sleeps: Cell::new(0),
+            single_threaded: PhantomData,
+        })
+    }
+
+    /// The next request if there is one. Never blocks.
+    ///
+    /// # Errors
+    /// [`Error::NoHold`] when as many requests are in hand as may be; [`Error::Corrupt`] when another process damaged the service: that
+    /// request is given up; [`Error::Os`] when the request can't be mapped: it is given up, too; [`Error::Forked`].
+    #[inline]
+    pub fn try_receive(&self) -> Result<Option<Request<'_>>> {
+        let member = &self.member;
+        let topic = &member.topic;
+        topic.token().check()?;
+        let hold = match member.free_hold() {
+            Ok(hold) => hold,
+            Err(error) if topic.queue().has_some() => return Err(error),
+            Err(_) => return Ok(None),
+        };
+        let mut found = None;
+        let taken = topic.queue().take(|entry| {
+            found = self.claim(hold, entry);
+            found.is_some()
+        });
+        match (taken, found) {
+            (Taken::Claimed, Some((id, chunk))) => self.begin(id, chunk, hold).map(Some),
+            (Taken::Damaged, _) => {
+                Err(Error::corrupt(topic.dir().join("ring"), "its requests are ahead of what was taken"))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Claims the call that the queue's `entry` names, with `hold` on its request.
+    #[inline]
+    fn claim(&self, hold: u32, entry: ChunkId) -> Option<(CallId, ChunkId)> {
+        let topic = &self.member.topic;
+        // Bounded by what there is: the entry is read from shared memory. Segment 0 is nobody's.
+        let (client, index) = (entry.segment().checked_sub(1)?, entry.index());
+        let call = topic.call(client, index)?;
+        let seen = call.state();
+        if seen.stage != Stage::Queued {
+            return None;
+        }
+        let chunk = call.request();
+        self.member.fetch(chunk);
+        self.member.hold(hold, chunk);
+        if !call.claim(seen, topic.index()) {
+            self.member.release(hold);
+            return None;
+        }
+        Some((CallId { token: seen.token, client, index }, chunk))
+    }
+
+    #[inline]
+    fn begin(&self, id: CallId, chunk: ChunkId, hold: u32) -> Result<Request<'_>> {
+        self.member.keep(hold, chunk);
+        let mut request = Request { server: self, message: None, hold, id, is_over: false };
+        // Dropping the request gives it up.
+        request.message = Some(self.member.read(chunk, id)?);
+        Ok(request)
+    }
+
+    /// The next request; waits for it.
+    ///
+    /// # Errors
+    /// Those of [`try_receive`](Self::try_receive).
+    pub fn receive(&self) -> Result<Request<'_>> {
+        loop {
+            if let Some(request) = self.receive_until(None)? {
+                return Ok(request);
+            }
+        }
+    }
+
+    /// The next request; waits for it, but not longer than `timeout`. `None`: none came.
+    ///
+    /// # Errors
+    /// Those of [`try_receive`](Self::try_receive).
+    pub fn receive_timeout(&self, timeout: Duration) -> Result<Option<Request<'_>>> {
+        self.receive_until(Instant::now().checked_add(timeout))
+    }
+
+    fn receive_until(&self, deadline: Option<Instant>) -> Result<Option<Request<'_>>> {
+        let topic = &self.member.topic;
+        loop {
+            if let Some(request) = self.try_receive()? {
+                return Ok(Some(request));
+            }
+            let mut spin = self.spin.get();
+            let came = spin.until(|| topic.queue().has_some());
+            self.spin.set(spin);
+            if came {
+                continue;
+            }
+            let left = match deadline {
+                None => LONGEST_SLEEP,
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+            };
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let ready = || topic.queue().has_some();
+            if !sleep_until(own_bit(topic), topic.wakes(), left.min(LONGEST_SLEEP), ready) {
+                self.vain_sleeps.set(self.vain_sleeps.get() + 1);
+                if self.vain_sleeps.get().is_multiple_of(SLEEPS_PER_LOOK) {
+                    // A failure here is the next looker's to report.
+                    let _ = topic.recover_neighbour();
+                }
+            }
+        }
+    }
+
+    /// How many requests wait for a server.
+    pub fn waiting(&self) -> u64 {
+        self.member.topic.queue().len()
+    }
+
+    /// How this server's memory is used.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn memory(&self) -> Result<MemoryInfo> {
+        self.take_back();
+        self.member.memory()
+    }
+
+    /// Takes back the chunks of replies that their clients have taken.
+    #[inline]
+    fn take_back(&self) {
+        let mut sent = self.sent.borrow_mut();
+        while sent.front().is_some_and(|reply| !self.is_out(reply)) {
+            if let Some((_, chunk)) = sent.pop_front() {
+                self.member.retire(chunk);
+            }
+        }
+        if sent.len() >= MANY {
+            sent.retain(|reply| {
+                let keep = self.is_out(reply);
+                if !keep {
+                    self.member.retire(reply.1);
+                }
+                keep
+            });
+        }
+    }
+
+    /// Whether the client has yet to take the reply.
+    #[inline]
+    fn is_out(&self, &(id, chunk): &(CallId, ChunkId)) -> bool {
+        let call = self.member.topic.call(id.client, id.index);
+        call.is_some_and(|call| call.state() == State { token: id.token, stage: Stage::Answered(chunk) })
+    }
+
+    #[inline]
+    fn loan(&self, len: usize) -> Result<Chunk> {
+        self.member.topic.token().check()?;
+        self.take_back();
+        self.member.loan(len)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.member.topic.token().is_ours() {
+            self.take_back();
+        }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("waiting", &self.waiting()).finish_non_exhaustive()
+    }
+}
+
+/// A request in shared memory, to be replied to. Nobody writes to it while this lives. Dropping it without a reply gives it up: its
+/// client gets [`Error::NoReply`].
+pub struct Request<'a> {
+    server: &'a Server,
+    /// `None` only until it was read.
+    message: Option<Message>,
+    hold: u32,
+    id: CallId,
+    is_over: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Lends `len` bytes of shared memory, aligned to 64, to write the reply into. The content is unspecified.
+    ///
+    /// # Errors
+    /// Those of [`Publisher::loan`](crate::Publisher::loan).
+    #[inline]
+    pub fn loan(self, len: usize) -> Result<ReplyLoan<'a>> {
+        let chunk = self.server.loan(len)?;
+        Ok(ReplyLoan { request: self, chunk, len })
+    }
+
+    /// Replies with a copy of `reply`. False: the call is over, since its client cancelled it or died.
+    ///
+    /// # Errors
+    /// Those of [`loan`](Self::loan): the request is given up then.
+    #[inline]
+    pub fn reply(self, reply: &[u8]) -> Result<bool> {
+        let mut loan = self.loan(reply.len())?;
+        loan.copy_from_slice(reply);
+        loan.send()
+    }
+
+    /// Replies that the function failed: its caller gets [`Error::Remote`] with `code` and `message`. False: the call is over.
+    ///
+    /// # Errors
+    /// Those of [`loan`](Self::loan): the request is given up then.
+    pub fn fail(self, code: i32, message: &str) -> Result<bool> {
+        let mut loan = self.loan(4 + message.len())?;
+        loan[..4].copy_from_slice(&code.to_le_bytes());
+        loan[4..].copy_from_slice(message.as_bytes());
+        loan.send_as(Info::ERROR)
+    }
+
+    /// Sends a copy of `part` as one of several replies; waits until the client has taken the one before. False: the call is over.
+    /// The last of them is followed by [`finish`](Self::finish), or by an error with [`fail`](Self::fail).
+    ///
+    /// # Errors
+    /// Those of [`loan`](Self::loan).
+    pub fn send_part(&mut self, part: &[u8]) -> Result<bool> {
+        let server = self.server;
+        if !self.wait_until_wanted()? {
+            return Ok(false);
+        }
+        let chunk = server.loan(part.len())?;
+        // SAFETY: the chunk is ours alone until it is sent.
+        unsafe { bytes_mut(&chunk, part.len()) }.copy_from_slice(part);
+        Ok(self.answer(chunk, part.len(), Info::MORE))
+    }
+
+    /// Ends a stream of replies; waits until the client has taken the last one. False: the call is over.
+    ///
+    /// # Errors
+    /// Those of [`loan`](Self::loan).
+    pub fn finish(self) -> Result<bool> {
+        self.loan(0)?.send_as(Info::END)
+    }
+
+    /// Whether nobody waits for a reply any more: the client cancelled the call or died.
+    pub fn is_cancelled(&self) -> bool {
+        !self.call().is_some_and(|call| {
+            let State { token, stage } = call.state();
+            token == self.id.token && matches!(stage, Stage::Claimed(_) | Stage::Answered(_))
+        })
+    }
+
+    fn call(&self) -> Option<Call<'a>> {
+        self.server.member.topic.call(self.id.client, self.id.index)
+    }
+
+    /// Waits until the client wants a reply: at once but within a stream. False: it wants none any more.
+    fn wait_until_wanted(&self) -> Result<bool> {
+        let topic = &self.server.member.topic;
+        let claimed = State { token: self.id.token, stage: Stage::Claimed(topic.index()) };
+        let Some(call) = self.call() else { return Ok(false) };
+        loop {
+            topic.token().check()?;
+            let seen = call.state();
+            if seen == claimed {
+                return Ok(true);
+            }
+            if seen.token != claimed.token || !matches!(seen.stage, Stage::Answered(_)) {
+                return Ok(false);
+            }
+            let mut spin = self.server.spin.get();
+            let changed = spin.until(|| call.state() != seen);
+            self.server.spin.set(spin);
+            let wakes = topic.own_wakes(topic.index());
+            if !changed && !sleep_until((call.eager, 1), wakes, LONGEST_SLEEP, || !call.is(seen)) {
+                // A dead client's calls are ended by recovering it.
+                topic.recover_if_dead(self.id.client)?;
+            }
+        }
+    }
+
+    /// Puts `chunk` into the call. False: that is over.
+    #[inline]
+    fn answer(&mut self, chunk: Chunk, len: usize, flags: u64) -> bool {
+        let Server { member, sent, .. } = self.server;
+        let topic = &member.topic;
+        let me = topic.index();
+        member.describe(&chunk, len, self.id, Info::new(flags, me, topic.status(me)));
+        let Some(call) = self.call().filter(|call| call.answer(self.id.token, me, chunk.id)) else {
+            member.discard(chunk);
+            return false;
+        };
+        wake_one(call.waiting, topic.own_wakes(self.id.client));
+        sent.borrow_mut().push_back((self.id, chunk.id));
+        true
+    }
+}
+
+impl Deref for Request<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        let Some(message) = &self.message else { return &[] };
+        // SAFETY: the chunk is held, so nobody writes to it, and stays mapped as long as the server; the length was checked against the
+        // chunk's size.
+        unsafe { std::slice::from_raw_parts(message.payload.as_ptr(), message.len) }
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        let Server { member, .. } = self.server;
+        let topic = &member.topic;
+        if topic.token().is_ours() && !self.is_over {
+            if let Some(call) = self.call().filter(|call| call.give_up(self.id.token, topic.index())) {
+                wake_one(call.waiting, topic.own_wakes(self.id.client));
+            }
+        }
+        member.release(self.hold);
+    }
+}
+
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// A reply being written: `len` bytes of shared memory that nobody else sees until [`send`](Self::send). Dropping it gives the request up.
+pub struct ReplyLoan<'a> {
+    request: Request<'a>,
+    chunk: Chunk,
+    len: usize,
+}
+
+impl<'a> ReplyLoan<'a> {
+    /// The request, which stays readable while the reply is written.
+    pub fn request(&self) -> &Request<'a> {
+        &self.request
+    }
+
+    /// Makes the reply `len` bytes long. What it contains stays, up to the shorter of the lengths; when `len` is beyond
+    /// [`capacity`](Self::capacity), it moves to a larger chunk.
+    ///
+    /// # Errors
+    /// Those of [`Request::loan`]; the loan is unchanged then.
+    pub fn resize(&mut self, len: usize) -> Result<()> {
+        if len > self.chunk.size {
+            let larger = self.request.server.loan(len)?;
+            // SAFETY: both chunks are this loan's alone.
+            unsafe { bytes_mut(&larger, self.len) }.copy_from_slice(self);
+            self.request.server.member.discard(std::mem::replace(&mut self.chunk, larger));
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    /// How long the reply can become without moving, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.chunk.size
+    }
+
+    /// Sends the reply. False: the call is over, since its client cancelled it or died.
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    #[inline]
+    pub fn send(self) -> Result<bool> {
+        self.send_as(0)
+    }
+
+    fn send_as(self, flags: u64) -> Result<bool> {
+        self.request.server.member.topic.token().check()?;
+        let wanted = self.request.wait_until_wanted()?;
+        let (chunk, len) = (self.chunk, self.len);
+        // SAFETY: `self` is forgotten, so that the request is taken out of it once.
+        let mut request = unsafe { std::ptr::read(&self.request) };
+        std::mem::forget(self);
+        request.is_over = true;
+        if !wanted {
+            request.server.member.discard(chunk);
+            return Ok(false);
+        }
+        Ok(request.answer(chunk, len, flags))
+    }
+}
+
+impl Deref for ReplyLoan<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the chunk is this loan's alone until it is sent.
+        unsafe { bytes_mut(&self.chunk, self.len) }
+    }
+}
+
+impl DerefMut for ReplyLoan<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above.
+        unsafe { bytes_mut(&self.chunk, self.len) }
+    }
+}
+
+impl Drop for ReplyLoan<'_> {
+    fn drop(&mut self) {
+        self.request.server.member.discard(self.chunk);
+    }
+}
+
+impl std::fmt::Debug for ReplyLoan<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReplyLoan").field("len", &self.len).finish_non_exhaustive()
+    }
+}

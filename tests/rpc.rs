@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Remote procedure calls within one process, through the public door.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::time::{Duration, Instant};
+
+use shm::{Client, ClientOptions, Error, Server, ServerOptions};
+use support::Root;
+
+const SERVICE: &str = "service";
+
+fn client_options(root: &Root) -> ClientOptions {
+    ClientOptions { root: Some(root.path().into()), ..Default::default() }
+}
+
+fn server_options(root: &Root) -> ServerOptions {
+    ServerOptions { root: Some(root.path().into()), ..Default::default() }
+}
+
+fn client(root: &Root) -> Client {
+    Client::with_options(SERVICE, &client_options(root)).unwrap()
+}
+
+fn server(root: &Root) -> Server {
+    Server::with_options(SERVICE, &server_options(root)).unwrap()
+}
+
+/// Serves what is there with what it says, backwards.
+fn serve(server: &Server) -> bool {
+    let Some(request) = server.try_receive().unwrap() else { return false };
+    let reply: Vec<u8> = request.iter().rev().copied().collect();
+    request.reply(&reply).unwrap()
+}
+
+#[test]
+fn each_request_gets_its_reply() {
+    let root = Root::new();
+    let (server, client) = (server(&root), client(&root));
+    for round in 0..1000 {
+        let pending: Vec<_> = (0..10u8).map(|n| client.send(&[n, round as u8]).unwrap()).collect();
+        while serve(&server) {}
+        for (n, pending) in (0..).zip(pending) {
+            assert_eq!(&*pending.wait().unwrap(), &[round as u8, n]);
+        }
+    }
+    let (of_client, of_server) = (client.memory().unwrap(), server.memory().unwrap());
+    assert_eq!((of_client.free, of_client.held), (of_client.chunks, 0));
+    assert_eq!((of_server.free, of_server.held), (of_server.chunks, 0));
+    drop((server, client));
+    root.assert_empty();
+}
+
+#[test]
+fn requests_and_replies_are_written_and_read_in_place() {
+    let root = Root::new();
+    let (server, client) = (server(&root), client(&root));
+    let mut loan = client.loan(1 << 20).unwrap();
+    loan.fill(3);
+    loan.resize(3 << 20).unwrap();
+    loan[1 << 20..].fill(4);
+    let pending = loan.send().unwrap();
+    let mut reply = server.receive().unwrap().loan(10).unwrap();
+    assert_eq!((reply.request()[0], reply.request()[3 << 19]), (3, 4));
+    assert_eq!(reply.request().len(), 3 << 20);
+    reply.fill(5);
+    reply.resize(1000).unwrap();
+    reply[10..].fill(6);
+    assert!(reply.send().unwrap());
+    let reply = pending.wait().unwrap();
+    assert_eq!((reply.len(), reply[9], reply[10]), (1000, 5, 6));
+}
+
+#[test]
+fn without_a_server_a_call_fails_at_once_or_waits_for_one() {
+    let root = Root::new();
+    let hasty = client(&root);
+    match hasty.call(b"1") {
+        Err(Error::NoServer { service }) => assert_eq!(service, SERVICE),
+        other => panic!("{other:?}"),
+    }
+    let options = ClientOptions { wait_for_server: true, ..client_options(&root) };
+    let patient = Client::with_options(SERVICE, &options).unwrap();
+    let pending = patient.send(b"12").unwrap();
+    let server = server(&root);
+    assert!(serve(&server));
+    assert_eq!(&*pending.wait().unwrap(), b"21");
+    // One that was sent while there was a server, which left without it.
+    let mut pending = hasty.send(b"3").unwrap();
+    drop(server);
+    assert!(matches!(pending.next(), Err(Error::NoServer { .. })));
+    assert!(pending.is_over() && pending.next().unwrap().is_none());
+}
+
+#[test]
+fn a_call_ends_at_its_deadline_and_its_server_learns_that() {
+    let root = Root::new();
+    let (server, client) = (server(&root), client(&root));
+    let from = Instant::now();
+    assert!(client.call_timeout(b"1", Duration::from_millis(5)).unwrap().is_none());
+    assert!(from.elapsed() >= Duration::from_millis(5));
+    assert!(server.try_receive().unwrap().is_none(), "a server that hasn't begun never sees it");
+    let mut pending = client.send(b"2").unwrap();
+    let request = server.receive().unwrap();
+    assert!(pending.wait_timeout(Duration::from_millis(1)).unwrap().is_none());
+    assert!(!request.is_cancelled());
+    pending.cancel();
+    assert!(request.is_cancelled());
+    assert!(!request.reply(b"too late").unwrap());
+    let pending = client.send(b"34").unwrap();
+    assert!(serve(&server));
+    assert_eq!(&*pending.wait().unwrap(), b"43");
+}
+
+#[test]
+fn errors_of_the_function_reach_the_caller() {
+    let root = Root::new();
+    let (server, client) = (server(&root), client(&root));
+    let pending = client.send(b"?").unwrap();
+    assert!(server.receive().unwrap().fail(-7, "größer").unwrap());
+    match pending.wait() {
+        Err(Error::Remote { code, message }) => assert_eq!((code, &*message), (-7, "größer")),
+        other => panic!("{other:?}"),
+    }
+    let pending = client.send(b"?").unwrap();
+    drop(server.receive().unwrap());
+    assert!(matches!(pending.wait(), Err(Error::NoReply)));
+    let pending = client.send(b"?").unwrap();
+    let _request = server.receive().unwrap();
+    drop(_request);
+    assert!(matches!(pending.wait(), Err(Error::NoReply)));
+}
+
+#[test]
+fn limits_are_errors_and_pass() {
+    let root = Root::new();
+    let options = ClientOptions { capacity: 2, calls: 3, holds: 1, ..client_options(&root) };
+    let client = Client::with_options(SERVICE, &options).unwrap();
+    let server = server(&root);
+    let (first, second) = (client.send(b"1").unwrap(), client.send(b"2").unwrap());
+    assert!(matches!(client.send(b"3"), Err(Error::QueueFull { capacity: 2 })));
+    let in_hand = server.receive().unwrap();
+    assert!(matches!(server.try_receive(), Err(Error::NoHold { limit: 1 })));
+    let third = client.send(b"3").unwrap();
+    assert!(matches!(client.send(b"4"), Err(Error::TooManyCalls { limit: 3 })));
+    in_hand.reply(b"one").unwrap();
+    while serve(&server) {}
+    let (one, mut second) = (first.wait().unwrap(), second);
+    assert!(matches!(second.try_reply(), Err(Error::NoHold { limit: 1 })));
+    assert_eq!(&*one, b"one");
+    drop(one);
+    assert_eq!(&*second.try_reply().unwrap().unwrap(), b"2");
+    assert_eq!(&*third.wait().unwrap(), b"3");
+}
+
+#[test]
+fn a_stream_of_replies_ends_by_its_end_or_an_error() {
+    let root = Root::new();
+    let (server, client) = (server(&root), client(&root));
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for way in 0..4 {
+                let mut request = server.receive().unwrap();
+                for part in 0..100u8 {
+                    if !request.send_part(&[part]).unwrap() {
+                        assert_eq!(way, 3, "only the last one is cancelled");
+                        assert!(request.is_cancelled());
+                        break;
+                    }
+                }
+                match way {
+                    0 => assert!(request.finish().unwrap()),
+                    1 => assert!(request.fail(5, "no more").unwrap()),
+                    _ => drop(request),
+                }
+            }
+        });
+        for way in 0..4 {
+            let mut pending = client.send(b"all").unwrap();
+            for part in 0..if way == 3 { 10 } else { 100u8 } {
+                assert_eq!(&*pending.next().unwrap().unwrap(), &[part]);
+            }
+            match way {
+                0 => assert!(pending.next().unwrap().is_none() && pending.is_over()),
+                1 => assert!(matches!(pending.next(), Err(Error::Remote { code: 5, .. }))),
+                2 => assert!(matches!(pending.next(), Err(Error::NoReply))),
+                _ => drop(pending),
+            }
+        }
+    });
+}
+
+#[test]
+fn many_clients_and_servers_share_the_load() {
+    const CALLS: u64 = 20_000;
+    let root = Root::new();
+    let (clients, servers): (Vec<_>, Vec<_>) =
+        ((0..3).map(|_| client(&root)).collect(), (0..3).map(|_| server(&root)).collect());
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for server in servers {
+            let done = &done;
+            scope.spawn(move || {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    if let Some(request) = server.receive_timeout(Duration::from_millis(10)).unwrap() {
+                        let number = u64::from_le_bytes(request[..].try_into().unwrap());
+                        request.reply(&(number * 2).to_le_bytes()).unwrap();
+                    }
+                }
+            });
+        }
+        let calling: Vec<_> = clients
+            .into_iter()
+            .map(|client| {
+                scope.spawn(move || {
+                    for number in 0..CALLS {
+                        let reply = client.call(&number.to_le_bytes()).unwrap();
+                        assert_eq!(reply[..], (number * 2).to_le_bytes());
+                    }
+                })
+            })
+            .collect();
+        calling.into_iter().for_each(|thread| thread.join().unwrap());
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    root.assert_empty();
+}
