@@ -129,6 +129,17 @@ impl Slot {
     }
 }
 
+/// What is at a position.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum At {
+    /// It isn't filled.
+    NotYet,
+    /// It names this, which is null when it was evicted.
+    Named(ChunkId),
+    /// A later one is in its slot.
+    Passed,
+}
+
 /// A view of the ring's words. Cheap to make; the geometry comes from private memory, never from the mapping.
 #[derive(Clone, Copy)]
 pub(crate) struct Ring<'a> {
@@ -191,12 +202,16 @@ impl<'a> Ring<'a> {
         (self.lag(position, slot) == 0 && !slot.chunk().is_null()).then(|| slot.chunk())
     }
 
-    /// What `position` names now, also when it is null. `None` when it isn't filled, or overwritten.
+    /// What is at `position` now, seen at one moment.
     #[inline]
-    pub(crate) fn named_at(&self, position: u64) -> Option<ChunkId> {
+    pub(crate) fn look_at(&self, position: u64) -> At {
         // Acquire (R1): what was written before the slot is seen.
         let slot = Slot(load_acquire(self.slot(position)));
-        (self.lag(position, slot) == 0).then(|| slot.chunk())
+        match self.lag(position, slot) {
+            1.. => At::NotYet,
+            0 => At::Named(slot.chunk()),
+            _ => At::Passed,
+        }
     }
 
     /// Every chunk that is in the ring, with its position.

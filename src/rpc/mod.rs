@@ -41,6 +41,9 @@
 pub(crate) mod call;
 pub(crate) mod queue;
 
+#[cfg(all(test, loom))]
+mod models;
+
 #[cfg(not(loom))]
 mod client;
 #[cfg(not(loom))]

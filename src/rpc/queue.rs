@@ -16,7 +16,7 @@
 //! | Q2 | `head` CAS, Release | Q1 |
 //! | W1, T1 | as in the ring; the call's state is QUEUED before W1 | `take`'s load of the slot, Acquire: who sees the slot sees the state |
 
-use crate::ring::{ChunkId, Refused, Ring};
+use crate::ring::{At, ChunkId, Refused, Ring};
 use crate::sync::{Ordering, Word};
 
 /// A view of the queue's words.
@@ -65,15 +65,12 @@ impl<'a> Queue<'a> {
         for _ in 0..LOOKS {
             let raw = self.head.load(Ordering::Acquire);
             let head = raw.max(self.ring.capacity());
-            let Some(call) = self.ring.named_at(head) else {
-                if self.ring.is_filled(head) && self.head.load(Ordering::Acquire) == raw {
-                    // A whole lap ahead of `head`, against Q1.
-                    return Taken::Damaged;
-                }
-                if !self.ring.is_filled(head) {
-                    return Taken::Empty;
-                }
-                continue;
+            let call = match self.ring.look_at(head) {
+                At::Named(call) => call,
+                At::NotYet => return Taken::Empty,
+                At::Passed if self.head.load(Ordering::Acquire) != raw => continue,
+                // A whole lap ahead of `head`, against Q1.
+                At::Passed => return Taken::Damaged,
             };
             let claimed = claim(call);
             // Q2. Relaxed on failure: somebody else moved it.
