@@ -68,7 +68,10 @@ pub use {
     },
     publisher::{Loan, PlainLoan, Publisher},
     rmpv::Value,
-    rpc::{Client, Pending, Reply, ReplyLoan, Request, RequestLoan, Server},
+    rpc::{
+        code, Callable, Client, Function, FunctionCaller, Pending, Reply, ReplyLoan, Request, RequestLoan,
+        Server, Service, Stop,
+    },
     sample::Sample,
     subscriber::Subscriber,
     topic::{audit, gc, Audit, Collected, Finding, TopicAudit},

@@ -47,11 +47,15 @@ mod models;
 #[cfg(not(loom))]
 mod client;
 #[cfg(not(loom))]
+mod function;
+#[cfg(not(loom))]
 mod member;
 #[cfg(not(loom))]
 mod server;
 
 #[cfg(not(loom))]
 pub use client::{Client, Pending, Reply, RequestLoan};
+#[cfg(not(loom))]
+pub use function::{code, Callable, Function, FunctionCaller, Service, Stop};
 #[cfg(not(loom))]
 pub use server::{ReplyLoan, Request, Server};
