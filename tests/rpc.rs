@@ -316,5 +316,6 @@ fn several_functions_share_a_service() {
         });
         service.serve_threads(3).unwrap();
     });
+    drop(service);
     root.assert_empty();
 }

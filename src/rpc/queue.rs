@@ -55,7 +55,8 @@ impl<'a> Queue<'a> {
     #[inline]
     pub(crate) fn put(&self, call: ChunkId) -> Result<u64, Refused> {
         // Q1. One that `head` has passed already was filled by somebody else meanwhile, which the slot will tell.
-        let may_fill = |position: u64| (position.wrapping_sub(self.head()) as i64) < self.ring.capacity() as i64;
+        let may_fill =
+            |position: u64| (position.wrapping_sub(self.head()) as i64) < self.ring.capacity() as i64;
         self.ring.publish(call, may_fill, |_| ())
     }
 
