@@ -21,7 +21,7 @@ const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const DIR_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// What opening something gives that belongs to somebody else.
+/// What opening something gives that belongs to somebody else, or that others may write to.
 pub(crate) const NOT_OURS: Errno = Errno::PERM;
 
 /// An open directory, its path for messages, and who shares what is made in it.
@@ -46,7 +46,7 @@ impl Dir {
         Ok(Dir { fd, path: path.display().to_string(), sharing })
     }
 
-    /// Opens `name` in this directory; `NOT_OURS` when it is somebody else's.
+    /// Opens `name` in this directory; `NOT_OURS` when it isn't to be trusted.
     pub(crate) fn open_dir(&self, name: &str) -> std::result::Result<Dir, Errno> {
         let fd = rustix::fs::openat(&self.fd, name, DIR_FLAGS, Mode::empty())?;
         match self.sharing.trusts(&rustix::fs::fstat(&fd)?) {
@@ -82,7 +82,7 @@ impl Dir {
         self.sharing = sharing;
     }
 
-    /// Opens the regular file `name`; ENXIO when it is something else, `NOT_OURS` when it is somebody else's.
+    /// Opens the regular file `name`; ENXIO when it is something else, `NOT_OURS` when it isn't to be trusted.
     pub(crate) fn open_file(&self, name: &str, access: Access) -> std::result::Result<File, Errno> {
         let access = match access {
             Access::ReadOnly => OFlags::RDONLY,
@@ -106,12 +106,13 @@ impl Dir {
                 Error::NotTrusted { path: self.join(name), reason: "it is a symbolic link".to_owned() }
             }
             Errno::NXIO | Errno::ISDIR => Error::corrupt(self.join(name), "it is not a regular file"),
-            NOT_OURS | Errno::ACCESS => match (self.stat(name), errno) {
-                (Ok(stat), NOT_OURS) => {
-                    Error::NotTrusted { path: self.join(name), reason: self.sharing.distrust(&stat) }
-                }
-                (Ok(stat), _) => Error::denied("open", self.join(name), &whose(&stat)),
-                (Err(_), _) => Error::os("open", self.join(name), errno),
+            NOT_OURS => match self.stat(name).ok().and_then(|stat| self.sharing.distrust(&stat)) {
+                Some(reason) => Error::NotTrusted { path: self.join(name), reason },
+                None => Error::os("open", self.join(name), errno),
+            },
+            Errno::ACCESS => match self.stat(name) {
+                Ok(stat) => Error::denied("open", self.join(name), &whose(&stat)),
+                Err(_) => Error::os("open", self.join(name), errno),
             },
             errno => Error::os("open", self.join(name), errno),
         }

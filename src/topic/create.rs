@@ -9,7 +9,7 @@ use super::join::{claim, read_header};
 use super::layout::{Geometry, PEERS_MAGIC};
 use super::{Files, Peers, Place, Role, Topic, Wanted};
 use crate::error::{Error, Result};
-use crate::os::dir::{Access, Dir};
+use crate::os::dir::{Access, Dir, NOT_OURS};
 use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
 use crate::os::random_u64;
@@ -134,7 +134,12 @@ pub(super) fn is_abandoned(root: &Dir, name: &str) -> bool {
 }
 
 fn maker_lives(root: &Dir, name: &str) -> bool {
-    let Ok(dir) = root.open_dir(name) else { return false };
+    let dir = match root.open_dir(name) {
+        Ok(dir) => dir,
+        // Who shares it with others than we do finds out whether its maker lives.
+        Err(NOT_OURS) => return true,
+        Err(_) => return false,
+    };
     let Ok(lock) = LockFile::open(|| {
         dir.open_file("peers", Access::ReadWrite).map_err(|errno| dir.refusal("peers", errno))
     }) else {

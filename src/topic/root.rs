@@ -124,7 +124,7 @@ impl RootPath {
             return None;
         }
         if !is_own && !is_shared {
-            let mut reason = self.sharing.distrust(stat);
+            let mut reason = self.sharing.foreign(stat);
             if mode & (GROUP | OTHERS) == GROUP && self.sharing.group().is_none() {
                 reason += &format!("; to share it with its group, set the option `group` to {group}");
             }

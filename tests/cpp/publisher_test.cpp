@@ -271,7 +271,11 @@ TEST(a_topic_is_shared_with_a_group) {
         theirs.group.reset();
         CHECK_STATUS(not_trusted, shm::subscriber("shared", theirs));
         options.mode = 0640;
-        CHECK_STATUS(mismatch, shm::publisher("shared", options));
+        CHECK_STATUS(invalid_option, shm::publisher("shared", options));
+        const shm::publisher own("own");
+        options.root.clear();
+        options.group.reset();
+        CHECK_STATUS(mismatch, shm::publisher("own", options));
         options.mode = 0666;
         CHECK_STATUS(invalid_option, shm::publisher("shared", options));
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use shm::{Error, Publisher, PublisherOptions, Sample, Subscriber, SubscriberOptions};
+use shm::{Error, Publisher, PublisherOptions, RootOptions, Sample, Subscriber, SubscriberOptions};
 
 use crate::support::child::{this_thread, Child, Parent};
 use crate::support::payload::Id;
@@ -470,7 +470,6 @@ fn modes_are_exact() {
         (0o640, None, 0o640, 0o750),
         (0o660, Some(own), 0o660, 0o770),
         (0, Some(own), 0o660, 0o770),
-        (0o600, Some(own), 0o600, 0o700),
     ] {
         let space = root.path().join("space");
         let publisher = with_mode(&space, mode, group).unwrap();
@@ -495,14 +494,17 @@ fn modes_are_exact() {
 #[test]
 fn what_cannot_be_shared_is_refused() {
     let root = Root::new();
-    for mode in [0o666, 0o604, 0o400, 0o060, 0o700, 0o1600, u32::MAX] {
-        match with_mode(root.path(), mode, None) {
+    // SAFETY: always succeeds.
+    let own = unsafe { libc::getegid() };
+    let never = [0o666, 0o604, 0o400, 0o060, 0o700, 0o1600, u32::MAX].map(|mode| (mode, None));
+    // To share is to let the group write, and nobody writes with whom nothing is shared.
+    let contradictions = [(0o660, None), (0o600, Some(own)), (0o640, Some(own)), (0o666, Some(own))];
+    for (mode, group) in never.into_iter().chain(contradictions) {
+        match with_mode(root.path(), mode, group) {
             Err(error @ Error::InvalidOption { option: "mode", .. }) => {
                 let words = error.to_string();
-                assert!(
-                    words.contains(&format!("mode is {mode:04o}, but must be 0600, 0640 or 0660")),
-                    "{words}"
-                );
+                let wanted = format!("mode is {mode:04o}, but must be 0600, 0640 or 0660");
+                assert!(words.contains(&wanted) && words.contains("with the option `group`"), "{words}");
             }
             other => panic!("{mode:o}: {other:?}"),
         }
@@ -512,16 +514,91 @@ fn what_cannot_be_shared_is_refused() {
         other => panic!("{other:?}"),
     }
     let made = with_mode(root.path(), 0o640, None).unwrap();
-    match with_mode(root.path(), 0o660, None) {
-        Err(error @ Error::Mismatch { option: "mode", found: 0o640, wanted: 0o660 }) => {
-            let words = "exists with mode 0640, but 0660 was asked for; ask for what it has, or for none";
-            assert!(error.to_string().contains(words), "{error}");
+    for (wanted, group) in [(0o600, None), (0o660, Some(own))] {
+        match with_mode(root.path(), if group.is_some() { 0 } else { wanted }, group) {
+            Err(error @ Error::Mismatch { option: "mode", found: 0o640, .. }) => {
+                let words = format!(
+                    "exists with mode 0640, but {wanted:04o} was asked for; ask for what it has, or for none"
+                );
+                assert!(error.to_string().contains(&words), "{error}");
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
     }
-    // SAFETY: always succeeds.
-    let another = unsafe { libc::getegid() } + 1;
+    let another = own + 1;
     assert!(matches!(with_mode(root.path(), 0, Some(another)), Err(Error::Mismatch { option: "group", .. })));
+    drop(made);
+    root.assert_empty();
+}
+
+#[track_caller]
+fn assert_not_trusted<T>(found: shm::Result<T>, named: &Path, words: &str) {
+    match found.map(|_| "it was used") {
+        Err(Error::NotTrusted { path, reason }) => {
+            assert_eq!(Path::new(&path), named);
+            assert!(reason.contains(words), "{reason:?} doesn't say {words:?}");
+        }
+        other => panic!("{}: {other:?}", named.display()),
+    }
+}
+
+/// Members could have written anything into it.
+#[test]
+fn what_its_user_shared_with_a_group_is_not_used_without_saying_so() {
+    let root = Root::new();
+    // SAFETY: always succeeds.
+    let own = unsafe { libc::getegid() };
+    let topic = root.path().join(TOPIC);
+    let shared = with_mode(root.path(), 0, Some(own)).unwrap();
+    let words = format!("its group {own} may write to it (mode 0770); to share it");
+    assert_not_trusted(with_mode(root.path(), 0, None), &topic, &words);
+    assert_not_trusted(with_mode(root.path(), 0o600, None), &topic, &format!("option `group` to {own}"));
+    let subscriber = Subscriber::with_options(TOPIC, &crate::support::subscribing(root.path()));
+    assert_not_trusted(subscriber, &topic, &words);
+    with_mode(root.path(), 0, Some(own)).unwrap();
+    drop(shared);
+    root.assert_empty();
+}
+
+#[test]
+fn a_topic_that_others_may_write_to_is_refused() {
+    let root = Root::new();
+    let topic = root.path().join(TOPIC);
+    let subscriber = root.subscriber(TOPIC);
+    let publisher = root.publisher(TOPIC);
+    for (path, mode) in [(topic.clone(), 0o700), (topic.join("peers"), 0o600), (topic.join("ring"), 0o600)] {
+        for more in [0o020, 0o060, 0o002, 0o022] {
+            set_mode(&path, mode | more);
+            let whose = if more & 2 == 0 { "its group" } else { "others" };
+            let words = format!("may write to it (mode {:04o})", mode | more);
+            assert_not_trusted(with_mode(root.path(), 0, None), &path, &format!("{whose} "));
+            assert_not_trusted(with_mode(root.path(), 0, None), &path, &words);
+        }
+        set_mode(&path, mode | 0o044);
+        with_mode(root.path(), 0, None).unwrap();
+        set_mode(&path, mode);
+    }
+    publisher.publish(&[1; 100]).unwrap();
+    let segment = topic.join("seg.1.0");
+    set_mode(&segment, 0o620);
+    assert_not_trusted(subscriber.try_receive(), &segment, "its group");
+    assert_eq!(subscriber.lost(), 1);
+    drop((publisher, subscriber));
+    root.assert_empty();
+}
+
+/// Whoever shares nothing doesn't know who lives among those who do.
+#[test]
+fn what_a_group_is_about_to_share_is_not_swept_by_others() {
+    let root = Root::new();
+    // SAFETY: always succeeds.
+    let own = unsafe { libc::getegid() };
+    let unfinished = root.path().join(".new-0000000000000000");
+    let made = with_mode(root.path(), 0, Some(own)).unwrap();
+    std::fs::rename(root.path().join(TOPIC), &unfinished).unwrap();
+    drop(root.publisher("another"));
+    shm::gc(&RootOptions { root: Some(root.path().into()), ..Default::default() }).unwrap();
+    std::fs::rename(&unfinished, root.path().join(TOPIC)).unwrap();
     drop(made);
     root.assert_empty();
 }
