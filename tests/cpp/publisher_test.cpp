@@ -269,6 +269,8 @@ TEST(a_topic_is_shared_with_a_group) {
         CHECK_EQUAL(status.st_mode & 07777U, 0660U);
         CHECK_EQUAL(status.st_gid, ::getegid());
         theirs.group.reset();
+        CHECK_STATUS(invalid_option, shm::subscriber("shared", theirs));
+        theirs.mode = 0;
         CHECK_STATUS(not_trusted, shm::subscriber("shared", theirs));
         options.mode = 0640;
         CHECK_STATUS(invalid_option, shm::publisher("shared", options));
