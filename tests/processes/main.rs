@@ -62,6 +62,7 @@ const ROLES: &[support::child::Role] = &[
     ("shared_group::roots", shared_group::roots),
     ("shared_group::strangers", shared_group::strangers),
     ("shared_group::the_dead", shared_group::the_dead),
+    ("skips", skips),
     ("signals::comes_and_goes", signals::comes_and_goes),
     ("signals::echo", signals::echo),
     ("signals::waits", signals::waits),
@@ -79,4 +80,20 @@ const ROLES: &[support::child::Role] = &[
 #[ignore = "a child's part: the other tests start it"]
 fn child() {
     support::child::run(ROLES);
+}
+
+fn skips(_: support::child::Parent) {
+    support::skipped("it is tried");
+}
+
+#[test]
+fn what_is_skipped_is_noted_for_the_summary() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("skips");
+    for times in 1..=2 {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.env(support::SKIPS, &path);
+        support::child::Child::start_with(command, "skips", &[]).finish();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "SKIPPED skips: it is tried\n".repeat(times));
+    }
 }
