@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::sharing::{whose, Sharing};
@@ -80,6 +80,11 @@ impl Dir {
     /// What is made here from now on is shared like this.
     pub(crate) fn share(&mut self, sharing: Sharing) {
         self.sharing = sharing;
+    }
+
+    /// Locks the directory until this is dropped; false when somebody else has.
+    pub(crate) fn lock_alone(&self) -> bool {
+        rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive).is_ok()
     }
 
     /// Opens the regular file `name`; ENXIO when it is something else, `NOT_OURS` when it isn't to be trusted.

@@ -15,7 +15,7 @@ use crate::os::map::Mapping;
 use crate::os::random_u64;
 
 /// A topic that isn't in place yet.
-const NEW: &str = ".new-";
+pub(super) const NEW: &str = ".new-";
 /// One that was taken away from its maker, who died or is too slow and will start again.
 const DEAD: &str = ".dead-";
 
@@ -123,9 +123,17 @@ pub(super) fn sweep(root: &Dir) -> usize {
 
 /// Whether `name` is that of a directory which isn't in place.
 pub(super) fn is_temporary(name: &str) -> bool {
+    is_new(name) || has_instance(name, DEAD)
+}
+
+/// Whether `name` is that of a directory which its maker hasn't put in place yet.
+pub(super) fn is_new(name: &str) -> bool {
+    has_instance(name, NEW)
+}
+
+fn has_instance(name: &str, prefix: &str) -> bool {
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    let instance = name.strip_prefix(NEW).or_else(|| name.strip_prefix(DEAD));
-    instance.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(is_digit))
+    name.strip_prefix(prefix).is_some_and(|digits| digits.len() == 16 && digits.bytes().all(is_digit))
 }
 
 /// Whether `name` is what a maker left that isn't alive any more.

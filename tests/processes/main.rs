@@ -15,11 +15,14 @@ mod flow;
 mod forked;
 mod full;
 mod many;
+mod members;
 mod pairs;
 mod planted;
 mod races;
 mod readonly;
 mod shared_group;
+mod shared_root;
+mod sharing;
 mod signals;
 mod stepping;
 mod steps;
@@ -49,6 +52,7 @@ const ROLES: &[support::child::Role] = &[
     ("full::too_few_descriptors", full::too_few_descriptors),
     ("full::too_little_room", full::too_little_room),
     ("many::crowd", many::crowd),
+    ("members::member", members::member),
     ("planted::leaves_a_segment", planted::leaves_a_segment),
     ("races::comer", races::comer),
     ("races::dying", races::dying),
@@ -56,12 +60,13 @@ const ROLES: &[support::child::Role] = &[
     ("races::succession", races::succession),
     ("readonly::scribbler", readonly::scribbler),
     ("shared_group::both_directions", shared_group::both_directions),
-    ("shared_group::default_root", shared_group::default_root),
-    ("shared_group::killed_anywhere", shared_group::killed_anywhere),
-    ("shared_group::member", shared_group::member),
     ("shared_group::roots", shared_group::roots),
     ("shared_group::strangers", shared_group::strangers),
     ("shared_group::the_dead", shared_group::the_dead),
+    ("shared_root::beside_the_root", shared_root::beside_the_root),
+    ("shared_root::killed_anywhere", shared_root::killed_anywhere),
+    ("shared_root::looking_after", shared_root::looking_after),
+    ("sharing::default_root", sharing::default_root),
     ("skips", skips),
     ("signals::comes_and_goes", signals::comes_and_goes),
     ("signals::echo", signals::echo),
