@@ -198,6 +198,11 @@ impl Dir {
         self.path = path;
     }
 
+    /// The directory's path, for messages.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The path of `name`, for messages.
     pub(crate) fn join(&self, name: &str) -> String {
         format!("{}/{name}", self.path)

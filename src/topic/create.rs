@@ -34,7 +34,7 @@ pub(super) fn create(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> R
     let mut made = match build(place, root, &temporary, geometry, instance, role) {
         Ok(topic) => topic,
         Err(error) => {
-            let stolen = root.open_dir(&temporary).is_err();
+            let stolen = matches!(root.open_dir(&temporary), Err(Errno::NOENT));
             give_up(root, instance);
             return if stolen { Ok(None) } else { Err(error) };
         }

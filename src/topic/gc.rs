@@ -93,7 +93,7 @@ fn collect(place: &Place, root: &Dir, recovered: &mut usize) -> Result<Outcome> 
     let recovery = recover_all(&files, recovered);
     // Also when that failed: whoever left meanwhile saw a lock of ours, took us for a user, and left the topic to us.
     if files.peers.remove_if_deserted()? {
-        delete(&files.place, &files.dir);
+        delete(&files.place, &files.dir)?;
         return Ok(Outcome::Removed);
     }
     recovery.map(|()| Outcome::InUse)
