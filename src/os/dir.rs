@@ -157,6 +157,14 @@ impl Dir {
         }
     }
 
+    /// Whether the file system takes one more file, told by one that never has a name.
+    pub(crate) fn takes_a_file(&self) -> bool {
+        let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(&self.fd, ".", flags, FILE_MODE);
+        // Others don't know such files, or have other reasons, which making a file will show.
+        !matches!(made, Err(Errno::NOSPC | Errno::DQUOT))
+    }
+
     /// Removes the file `name`; that it is gone already is fine, and nothing else can be done about an error.
     #[cfg_attr(feature = "crash-points", track_caller)]
     pub(crate) fn remove_file(&self, name: &str) {

@@ -49,6 +49,7 @@ const ROLES: &[support::child::Role] = &[
     ("forked::forks_and_is_killed", forked::forks_and_is_killed),
     ("forked::forks_and_touches", forked::forks_and_touches),
     ("full::more_than_there_is", full::more_than_there_is),
+    ("full::room_of_its_own", full::room_of_its_own),
     ("full::too_few_descriptors", full::too_few_descriptors),
     ("full::too_little_room", full::too_little_room),
     ("many::crowd", many::crowd),
