@@ -30,8 +30,8 @@ pub struct PublisherOptions {
     /// Whether each message carries the time of its publication (CLOCK_REALTIME; reading the clock takes some 25 ns).
     pub timestamps: bool,
     /// The permission bits of the topic's files, whatever the umask says. Without a `group` 0o600, or 0o640: then the members of the
-    /// files' group can look at them with other tools, but not join. With a `group` always 0o660. An existing topic must have the
-    /// same. Default: as the topic has it; when it is made 0o600, with a `group` 0o660.
+    /// files' group can look at them with other tools, where the root lets them in, but not join. With a `group` always 0o660. An
+    /// existing topic must have the same. Default: as the topic has it; when it is made 0o600, with a `group` 0o660.
     pub mode: u32,
     /// The group, by its id, that shares the topic: its members may join, recover and remove it, each with this option. They
     /// need a root of their own, which is made for them when it isn't there (mode 0770, with that group), as the default root
@@ -55,8 +55,8 @@ pub struct SubscriberOptions {
     /// Default 0: from now on.
     pub history: u32,
     /// The permission bits of the topic's files, whatever the umask says. Without a `group` 0o600, or 0o640: then the members of the
-    /// files' group can look at them with other tools, but not join. With a `group` always 0o660. An existing topic must have the
-    /// same. Default: as the topic has it; when it is made 0o600, with a `group` 0o660.
+    /// files' group can look at them with other tools, where the root lets them in, but not join. With a `group` always 0o660. An
+    /// existing topic must have the same. Default: as the topic has it; when it is made 0o600, with a `group` 0o660.
     pub mode: u32,
     /// The group, by its id, that shares the topic: its members may join, recover and remove it, each with this option. They
     /// need a root of their own, which is made for them when it isn't there (mode 0770, with that group), as the default root

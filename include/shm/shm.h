@@ -247,8 +247,8 @@ typedef struct shm_publisher_options {
     uint64_t memory;
     /**
      * The permission bits of the topic's files, whatever the umask says. Without a group 0600, or 0640: then the members of the
-     * files' group can look at them with other tools, but not join. With a group always 0660. An existing topic must have the
-     * same. 0: as the topic has it; when it is made 0600, with a group 0660.
+     * files' group can look at them with other tools, where the root lets them in, but not join. With a group always 0660. An
+     * existing topic must have the same. 0: as the topic has it; when it is made 0600, with a group 0660.
      */
     uint32_t mode;
     /**
@@ -298,8 +298,8 @@ typedef struct shm_subscriber_options {
     uint32_t history;
     /**
      * The permission bits of the topic's files, whatever the umask says. Without a group 0600, or 0640: then the members of the
-     * files' group can look at them with other tools, but not join. With a group always 0660. An existing topic must have the
-     * same. 0: as the topic has it; when it is made 0600, with a group 0660.
+     * files' group can look at them with other tools, where the root lets them in, but not join. With a group always 0660. An
+     * existing topic must have the same. 0: as the topic has it; when it is made 0600, with a group 0660.
      */
     uint32_t mode;
     /**

@@ -40,8 +40,8 @@ pub struct ShmPublisherOptions {
     /// Bytes of shared memory that this publisher's messages may take. 0: 256 MiB.
     pub memory: u64,
     /// The permission bits of the topic's files, whatever the umask says. Without a group 0600, or 0640: then the members of the
-    /// files' group can look at them with other tools, but not join. With a group always 0660. An existing topic must have the
-    /// same. 0: as the topic has it; when it is made 0600, with a group 0660.
+    /// files' group can look at them with other tools, where the root lets them in, but not join. With a group always 0660. An
+    /// existing topic must have the same. 0: as the topic has it; when it is made 0600, with a group 0660.
     pub mode: u32,
     /// 1: the members of `group` share the topic. 0: it is this user's alone, one that a group may write to is refused, and
     /// `group` must be 0.
@@ -119,8 +119,8 @@ pub struct ShmSubscriberOptions {
     /// How many messages from before the join to receive, as far as the topic still keeps them. SHM_HISTORY_ALL: all.
     pub history: u32,
     /// The permission bits of the topic's files, whatever the umask says. Without a group 0600, or 0640: then the members of the
-    /// files' group can look at them with other tools, but not join. With a group always 0660. An existing topic must have the
-    /// same. 0: as the topic has it; when it is made 0600, with a group 0660.
+    /// files' group can look at them with other tools, where the root lets them in, but not join. With a group always 0660. An
+    /// existing topic must have the same. 0: as the topic has it; when it is made 0600, with a group 0660.
     pub mode: u32,
     /// 1: the members of `group` share the topic. 0: it is this user's alone, one that a group may write to is refused, and
     /// `group` must be 0.

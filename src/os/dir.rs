@@ -82,9 +82,9 @@ impl Dir {
         self.sharing = sharing;
     }
 
-    /// Locks the directory until this is dropped; false when somebody else has.
-    pub(crate) fn lock_alone(&self) -> bool {
-        rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive).is_ok()
+    /// Locks the directory until this is dropped; WOULDBLOCK when somebody else has.
+    pub(crate) fn lock_alone(&self) -> std::result::Result<(), Errno> {
+        rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive)
     }
 
     /// Opens the regular file `name`; ENXIO when it is something else, `NOT_OURS` when it isn't to be trusted.

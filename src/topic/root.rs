@@ -114,7 +114,7 @@ impl RootPath {
             Err(errno) => return Err(self.os("open", errno)),
         };
         point();
-        if !dir.lock_alone() {
+        if dir.lock_alone() == Err(Errno::WOULDBLOCK) {
             return Ok(false);
         }
         self.sharing.apply_to_dir(&dir, &self.text())?;
@@ -147,7 +147,7 @@ impl RootPath {
             Ok(dir) => {
                 point();
                 let is_ours = rustix::fs::fstat(dir.as_fd()).is_ok_and(|stat| self.sharing.trusts(&stat));
-                (is_ours && dir.lock_alone()).then_some(dir)
+                (is_ours && dir.lock_alone().is_ok()).then_some(dir)
             }
             Err(Errno::ACCESS) => None,
             Err(_) => return false,

@@ -47,9 +47,9 @@ struct subscriber_options {
     /// has.
     std::uint32_t history = 0;
     /// The permission bits of the topic's files, whatever the umask says. Without a `group` 0600, or
-    /// 0640: then the members of the files' group can look at them with other tools, but not join. With
-    /// a `group` always 0660. An existing topic must have the same. 0: as the topic has it; when it is
-    /// made 0600, with a `group` 0660.
+    /// 0640: then the members of the files' group can look at them with other tools, where the root
+    /// lets them in, but not join. With a `group` always 0660. An existing topic must have the same. 0:
+    /// as the topic has it; when it is made 0600, with a `group` 0660.
     std::uint32_t mode = 0;
     /// The group, by its id, whose members share the topic: they may join, recover and remove it, each
     /// with this option. They need a `root` of their own, which is made for them when it isn't there
