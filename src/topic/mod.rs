@@ -93,7 +93,7 @@ pub(crate) struct Wanted {
     pub(crate) holds: u32,
     /// The permission bits of the topic's files.
     pub(crate) mode: u32,
-    /// The group to share it with. `None` doesn't leave this to the topic: others' files aren't trusted then.
+    /// The group to share it with. `None` doesn't leave this to the topic: what others may write to isn't trusted then.
     pub(crate) group: Option<u32>,
 }
 
@@ -112,16 +112,18 @@ impl Wanted {
     fn check_sharing(&self, peers: &File) -> Result<Sharing> {
         let stat = rustix::fs::fstat(peers).map_err(|errno| Error::os("fstat", "peers", errno))?;
         let found = Sharing::of(&stat);
-        if self.mode != 0 && self.mode != found.mode() {
-            let (found, wanted) = (found.mode().into(), self.mode.into());
-            return Err(Error::Mismatch { option: "mode", found, wanted });
+        if let Some(group) = self.group.filter(|&group| group != stat.st_gid) {
+            let (found, wanted) = (stat.st_gid.into(), group.into());
+            return Err(Error::Mismatch { option: "group", found, wanted });
         }
-        match self.group {
-            Some(group) if group != stat.st_gid => {
-                Err(Error::Mismatch { option: "group", found: stat.st_gid.into(), wanted: group.into() })
+        if self.mode != 0 || self.group.is_some() {
+            let wanted = Sharing::new(self.mode, self.group)?.mode();
+            if wanted != found.mode() {
+                let (found, wanted) = (found.mode().into(), wanted.into());
+                return Err(Error::Mismatch { option: "mode", found, wanted });
             }
-            _ => Ok(found),
         }
+        Ok(found)
     }
 
     /// Whether an existing topic is large enough.

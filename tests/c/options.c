@@ -99,6 +99,9 @@ static void shares(void) {
         const char *words;
     } bad[] = {{0666, 0, 0, 0, "mode is 0666, but must be 0600, 0640 or 0660"},
                {0060, 0, 0, 0, "mode"},
+               {0660, 0, 0, 0, "with the option `group`, and only with it, 0660"},
+               {0600, 1, 7, 0, "with the option `group`, and only with it, 0660"},
+               {0640, 1, 7, 0, "with the option `group`, and only with it, 0660"},
                {0, 2, 0, 0, "has_group is 2"},
                {0, 0, 7, 0, "group is 7, but must be 0 unless has_group is 1"},
                {0, 1, UINT32_MAX, 0, "group"},
@@ -131,6 +134,10 @@ static void existing_topic(void) {
     wanted = subscriber_defaults();
     wanted.holds = 5;
     CHECK_STATUS(try_subscriber("/existing", &wanted), SHM_ERR_MISMATCH);
+    wanted = subscriber_defaults();
+    wanted.mode = 0640;
+    CHECK_STATUS(try_subscriber("/existing", &wanted), SHM_ERR_MISMATCH);
+    wanted.mode = 0600;
     wanted.holds = 2;
     wanted.capacity = 8;
     shm_subscriber *subscriber = new_subscriber("/existing", &wanted);
@@ -303,8 +310,10 @@ static void shared_root(const char *shared_root) {
     there.has_group = there.group = 0;
     CHECK_STATUS(try_publisher("shared", &there), SHM_ERR_NOT_TRUSTED);
     CHECK(strstr(shm_last_error_message(), "option `group`") != NULL);
-    options.mode = 0640;
-    CHECK_STATUS(try_subscriber("shared", &options), SHM_ERR_MISMATCH);
+    options.group++;
+    CHECK_STATUS(try_subscriber("shared", &options), SHM_ERR_NOT_TRUSTED);
+    options.group--, options.mode = 0640;
+    CHECK_STATUS(try_subscriber("shared", &options), SHM_ERR_INVALID_OPTION);
     shm_subscriber_destroy(subscriber);
     shm_publisher_destroy(publisher);
     CHECK(rmdir(root) == 0);

@@ -269,9 +269,15 @@ TEST(a_topic_is_shared_with_a_group) {
         CHECK_EQUAL(status.st_mode & 07777U, 0660U);
         CHECK_EQUAL(status.st_gid, ::getegid());
         theirs.group.reset();
+        CHECK_STATUS(invalid_option, shm::subscriber("shared", theirs));
+        theirs.mode = 0;
         CHECK_STATUS(not_trusted, shm::subscriber("shared", theirs));
         options.mode = 0640;
-        CHECK_STATUS(mismatch, shm::publisher("shared", options));
+        CHECK_STATUS(invalid_option, shm::publisher("shared", options));
+        const shm::publisher own("own");
+        options.root.clear();
+        options.group.reset();
+        CHECK_STATUS(mismatch, shm::publisher("own", options));
         options.mode = 0666;
         CHECK_STATUS(invalid_option, shm::publisher("shared", options));
     }

@@ -41,14 +41,16 @@ struct publisher_options {
     std::uint64_t memory = 0;
     /// Whether each message carries the time of its publishing.
     bool timestamps = false;
-    /// Permission bits of the topic's files: 0600, 0640 or 0660, whatever the umask says; the directory
-    /// can be entered by who may read. An existing topic must have the same. 0: as the topic has it;
-    /// 0600 when it is made here, with a `group` 0660.
+    /// The permission bits of the topic's files, whatever the umask says. Without a `group` 0600, or
+    /// 0640: then the members of the files' group can look at them with other tools, where the root
+    /// lets them in, but not join. With a `group` always 0660. An existing topic must have the same. 0:
+    /// as the topic has it; when it is made 0600, with a `group` 0660.
     std::uint32_t mode = 0;
     /// The group, by its id, whose members share the topic: they may join, recover and remove it, each
     /// with this option. They need a `root` of their own, which is made for them when it isn't there
     /// (mode 0770, with that group), as the default root is its user's alone; and they are trusted not
-    /// to be malicious. None: the topic is this user's alone.
+    /// to be malicious. None: the topic is this user's alone, and one that a group may write to is
+    /// refused.
     std::optional<std::uint32_t> group = {};
 };
 
