@@ -33,18 +33,29 @@
 //! A [`Mutation`] leaves one guard of the protocol out. Each must be found, which shows that the models can fail.
 
 pub mod chunks;
+mod explore;
 pub mod life;
 
-use std::collections::BTreeSet;
-use std::fmt::Debug;
-use std::hash::Hash;
-use std::sync::atomic::{AtomicU64, Ordering};
+pub use explore::{assert_each_is_found, assert_guards_nothing, assert_nothing_is_found, Protocol};
+use explore::{reach, Explored};
 
-use stateright::{Checker, HasDiscoveries, Model};
+macro_rules! faults {
+    ($($fault:ident,)*) => {
+        /// What went wrong; each is a property.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Fault {
+            $($fault,)*
+        }
 
-/// What went wrong; each is a property.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Fault {
+        fn properties<P: Protocol>() -> Vec<stateright::Property<Explored<P>>> {
+            vec![$(stateright::Property::always(stringify!($fault), |_: &Explored<P>, state: &P::State| {
+                P::fault(state) != Some(Fault::$fault)
+            })),*]
+        }
+    };
+}
+
+faults! {
     Split,
     FileGone,
     LockGone,
@@ -130,61 +141,4 @@ pub enum Mutation {
     DestroyedHoldsUnseen,
     /// `publish` goes on behind a tail that is behind.
     NotHelped,
-}
-
-/// One property a fault.
-macro_rules! properties {
-    ($($fault:ident),* $(,)?) => {
-        vec![$(stateright::Property::always(stringify!($fault), |_: &Self, state: &State| {
-            state.fault != Some(crate::Fault::$fault)
-        })),*]
-    };
-}
-pub(crate) use properties;
-
-/// What an exploration found.
-#[derive(Debug)]
-pub struct Outcome {
-    pub states: usize,
-    /// The properties that don't hold, each with the steps that lead there.
-    pub faults: Vec<(String, String)>,
-}
-
-/// Explores all states of `model`; or, `until` there is one, until the property fails.
-pub fn explore<M>(model: M, until: Option<Fault>) -> Outcome
-where
-    M: Model + Send + Sync + 'static,
-    M::State: Clone + PartialEq + Debug + Hash + Send + Sync,
-    M::Action: Clone + PartialEq + Debug + Send + Sync,
-{
-    let name = until.map(|fault| format!("{fault:?}"));
-    let properties = model.properties();
-    let wanted =
-        properties.iter().map(|property| property.name).find(|&known| Some(known) == name.as_deref());
-    let end = match wanted {
-        Some(wanted) => HasDiscoveries::AnyOf(BTreeSet::from([wanted])),
-        None => HasDiscoveries::AnyFailures,
-    };
-    let checker = model.checker().threads(2).finish_when(end).spawn_bfs().join();
-    let faults = checker.discoveries().into_iter().map(|(name, path)| {
-        let steps: Vec<String> = path.into_actions().iter().map(|action| format!("{action:?}")).collect();
-        (name.to_owned(), steps.join(", "))
-    });
-    Outcome { states: checker.unique_state_count(), faults: faults.collect() }
-}
-
-/// One bit a label: a label that is never reached proves nothing.
-static REACHED: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
-
-fn reach(label: usize) {
-    let (word, bit) = (&REACHED[label / 64], 1 << (label % 64));
-    // Relaxed, both: only looked at when all is done.
-    if word.load(Ordering::Relaxed) & bit == 0 {
-        word.fetch_or(bit, Ordering::Relaxed);
-    }
-}
-
-/// The labels below `count` at which no process of this program ever stood.
-pub fn unreached(count: usize) -> Vec<usize> {
-    (0..count).filter(|&label| REACHED[label / 64].load(Ordering::Relaxed) >> (label % 64) & 1 == 0).collect()
 }
