@@ -8,6 +8,7 @@
 
 mod pool;
 mod reader;
+mod segments;
 mod step;
 
 use crate::{Fault, Mutation, Protocol};

@@ -6,6 +6,7 @@
 //! directories stands for the random instance number.
 
 mod files;
+mod join;
 mod step;
 
 use crate::{Fault, Mutation, Protocol};
