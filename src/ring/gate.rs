@@ -77,5 +77,7 @@ pub(crate) fn unread_from(ring: Ring<'_>, gates: &impl Gates, position: u64) -> 
 
 /// Whether `gated` is one to be waited for, as its words are possible ones.
 pub(crate) fn gates_at(ring: Ring<'_>, gated: Gated, position: u64) -> bool {
-    !gated.is_live || gated.cursor >= position.saturating_sub(ring.capacity())
+    // No position is below the first one.
+    let oldest = position.saturating_sub(ring.capacity()).max(ring.capacity());
+    !gated.is_live || gated.cursor >= oldest
 }
