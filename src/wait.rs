@@ -170,7 +170,8 @@ pub(crate) fn wait_at_gate(topic: &Topic, limit: &Limit, deadline: Option<Instan
         }
         std::hint::spin_loop();
     }
-    loop {
+    // A look after each sleep, before it says again that it waits: what is read next needn't wake anybody then.
+    while !is_open(topic, limit) {
         recover_gating(topic)?;
         let left = match deadline {
             None => LONGEST_SLEEP_AT_GATE,
@@ -188,6 +189,7 @@ pub(crate) fn wait_at_gate(topic: &Topic, limit: &Limit, deadline: Option<Instan
         }
         futex::wait(topic.gate_wakes(), wakes, left.min(LONGEST_SLEEP_AT_GATE));
     }
+    Ok(true)
 }
 
 /// Recovers the dead among those that keep the gate shut: a system call each.
