@@ -20,7 +20,7 @@ use crate::wait::{wait_at_gate, wake};
 ///
 /// It may move between threads but not be used by two at once (`Send`, not `Sync`): give each thread its own, or put it
 /// behind a `Mutex`. Any number of publishers, in any number of processes, share a topic; all subscribers see their
-/// messages in one order. When the topic's ring is full the oldest message makes room, and publishing never waits; but a message that
+/// messages in one order. When the topic's ring is full the oldest message makes room, and publishing doesn't wait; but a message that
 /// a **reliable** subscriber ([`SubscriberOptions::reliable`](crate::SubscriberOptions::reliable)) has yet to read doesn't make room,
 /// and then [`publish`](Self::publish) waits, [`try_publish`](Self::try_publish) says so.
 ///

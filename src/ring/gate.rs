@@ -19,7 +19,7 @@
 //!
 //! A joiner that isn't LIVE yet gates from the end that it saw first, which is before its start. One that is LIVE was never
 //! passed by more than a lap: a cursor further back is damage, and gates nobody. Who is RECOVERING is dead or leaving, and
-//! doesn't gate: a recoverer that is stopped there holds up nobody.
+//! doesn't gate: a recoverer that is stopped there holds up nobody. Who has left, but has samples kept, says a cursor ahead of all.
 //!
 //! Cursors only grow, so a limit stays right however old it is.
 
