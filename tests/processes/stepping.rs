@@ -2,6 +2,7 @@
 //! A process publishes, or receives, a few instructions at a time. Wherever it stands still, others publish and
 //! receive as if it weren't there, also more than the ring keeps; and what it then goes on with is right all the same.
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use shm::{Publisher, PublisherOptions, Sample, Subscriber, SubscriberOptions};
@@ -187,6 +188,11 @@ impl Worker {
         Ok(Worker { child, traced, shared })
     }
 
+    /// To the next system call, or out of the one it is in.
+    fn run_to_call(&mut self) {
+        assert!(self.traced.run_to_call(), "it ended by itself");
+    }
+
     /// False when it is done.
     fn step(&mut self, instructions: u64) -> bool {
         for _ in 0..instructions {
@@ -241,16 +247,42 @@ fn a_subscriber_stopped_at_any_instruction_is_in_nobodys_way() {
     }
 }
 
+/// What `peers` says of the third participant, who is the worker.
+fn state_of_worker(root: &Root) -> u8 {
+    const STATUS: u64 = 640;
+    let peers = std::fs::File::open(root.path().join(TOPIC).join("peers")).unwrap();
+    let mut state = [0];
+    peers.read_exact_at(&mut state, STATUS + 2 * 8).unwrap();
+    state[0]
+}
+const FREE: u8 = 0;
+const LIVE: u8 = 2;
+
 /// A worker that joins, reads and leaves, while others publish as fast as it lets them.
 fn step_through_a_reliable_one() -> std::io::Result<()> {
     let (root, beside) = (Root::new(), tempfile::tempdir().unwrap());
     let mut random = Random::printed();
     let mut others = Others::new(&root);
+    let start = || Worker::start(&root, beside.path(), Work::ReceiveReliably);
+    // The system calls before the one in front of which it says that it joins.
+    let mut first = start()?;
+    let mut calls = 0;
+    while state_of_worker(&root) == FREE {
+        first.run_to_call();
+        calls += 1;
+    }
+    drop(first.traced);
+    first.child.finish();
     for _ in 0..rounds(3) {
-        let mut worker = Worker::start(&root, beside.path(), Work::ReceiveReliably)?;
-        // A join makes many more instructions than a receive.
+        let mut worker = start()?;
+        (0..calls - 2).for_each(|_| worker.run_to_call());
+        // Joining, a few instructions at a time; then the rest.
+        while state_of_worker(&root) != LIVE {
+            assert!(worker.step(1 + random.below(16)));
+            others.go_on_as_far(random.below(u64::from(CAPACITY) + 3));
+        }
         while worker.step(1 + random.below(3000)) {
-            others.go_on_as_far(random.below(u64::from(CAPACITY) + 2));
+            others.go_on_as_far(random.below(u64::from(CAPACITY) + 3));
         }
         drop(worker.traced);
         worker.child.expect("done");
