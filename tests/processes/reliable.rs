@@ -98,9 +98,8 @@ fn a_slow_reliable_subscriber_loses_nothing() {
     // The one that isn't reliable stands still meanwhile.
     let (mut slow, mut standing) = (reader(1, 5000), reader(0, 0));
     slow.say("go");
-    let mut publishers: Vec<Child> = (0..PUBLISHERS)
-        .map(|id| Child::start("reliable::publishes", &[&root.text(), &id, &COUNT]))
-        .collect();
+    let mut publishers: Vec<Child> =
+        (0..PUBLISHERS).map(|id| Child::start("reliable::publishes", &[&root.text(), &id, &COUNT])).collect();
     publishers.iter_mut().for_each(|child| child.expect("ready"));
     publishers.iter_mut().for_each(|child| child.say("go"));
     publishers.into_iter().for_each(Child::finish);
