@@ -138,9 +138,9 @@ impl Victim {
         self.next.sequence += 1;
     }
 
-    /// Waits at the gate in vain.
+    /// Waits at the gate in vain: long enough to sleep in any case, and not so long that it would sleep twice.
     fn publish_in_vain(&mut self) {
-        let refused = self.loan(SMALL).publish_timeout(Duration::from_millis(1)).unwrap();
+        let refused = self.loan(SMALL).publish_timeout(Duration::from_millis(9)).unwrap();
         assert!(refused.is_err(), "there was room");
     }
 
