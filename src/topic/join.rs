@@ -19,6 +19,7 @@ use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
 use crate::ring::gate;
 use crate::sync::Ordering;
+use crate::wait::pass_gate;
 
 /// Joins the topic. `None` when there is none (any more).
 pub(super) fn join(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> Result<Option<Topic>> {
@@ -183,7 +184,8 @@ pub(super) fn claim(files: Files) -> Result<Option<Topic>> {
         return Ok(None);
     }
     if is_reliable {
-        gate::start(topic.ring(), topic.cursor());
+        // Publishers may wait for what it announced, which it never reads.
+        pass_gate(&topic, gate::start(topic.ring()));
     }
     // J3: Release, after the start.
     word.store(status::with_state(joining, status::LIVE), Ordering::Release);

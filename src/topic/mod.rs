@@ -44,7 +44,8 @@ use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
 use crate::os::sharing::Sharing;
 use crate::ring::{Gated, Gates, Holder, Ring, SEGMENTS};
-use crate::sync::{Ordering, Word};
+use crate::sync::{fence, Ordering, Word};
+use crate::wait::wake_gate;
 use layout::{
     status, Geometry, GATE_OFFSET, JOINED_OFFSET, LIFE_OFFSET, SLOTS_OFFSET, STATUS_OFFSET, TAIL_OFFSET,
     WAITERS_OFFSET, WAKES_OFFSET,
@@ -334,6 +335,15 @@ impl Peers {
         let joined = now.max(self.joined.load(Ordering::Relaxed));
         self.joined.store(joined, Ordering::Relaxed);
         joined as usize
+    }
+
+    /// Wakes the publishers that wait for a reliable subscriber which is gone.
+    fn open_gate(&self) {
+        // With G3: either the publisher sees that the gate is open, or it is seen here.
+        fence(Ordering::SeqCst);
+        if let [waiting, wakes] = self.map.words(GATE_OFFSET, 2) {
+            wake_gate(waiting, wakes);
+        }
     }
 
     fn joined_word(&self) -> &Word {

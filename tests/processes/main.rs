@@ -20,6 +20,7 @@ mod pairs;
 mod planted;
 mod races;
 mod readonly;
+mod reliable;
 mod shared_group;
 mod shared_root;
 mod sharing;
@@ -60,6 +61,12 @@ const ROLES: &[support::child::Role] = &[
     ("races::meeting", races::meeting),
     ("races::succession", races::succession),
     ("readonly::scribbler", readonly::scribbler),
+    ("reliable::comes_and_goes", reliable::comes_and_goes),
+    ("reliable::publishes", reliable::publishes),
+    ("reliable::publishes_on", reliable::publishes_on),
+    ("reliable::reads", reliable::reads),
+    ("reliable::reads_as_told", reliable::reads_as_told),
+    ("reliable::waits", reliable::waits),
     ("shared_group::both_directions", shared_group::both_directions),
     ("shared_group::roots", shared_group::roots),
     ("shared_group::strangers", shared_group::strangers),
