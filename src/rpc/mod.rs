@@ -48,6 +48,9 @@ mod member;
 #[cfg(not(loom))]
 mod server;
 
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests;
+
 #[cfg(not(loom))]
 pub use client::{Client, Pending, Reply, RequestLoan};
 #[cfg(not(loom))]

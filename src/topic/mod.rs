@@ -302,6 +302,11 @@ impl Topic {
         self.files.peers.status().get(q as usize).map_or(status::FREE, |word| word.load(Ordering::Acquire))
     }
 
+    /// Whether participant `q` is a server, in whatever state.
+    pub(crate) fn is_server(&self, q: u32) -> bool {
+        status::is_server(self.status(q))
+    }
+
     /// A server that is LIVE as far as its status says, and that status.
     pub(crate) fn some_server(&self) -> Option<(u32, u64)> {
         (0..self.files.peers.joined() as u32)
