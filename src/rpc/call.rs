@@ -22,6 +22,37 @@ pub(crate) const WORDS: usize = 8;
 /// Calls that a client can have in flight at most.
 pub(crate) const MAX_CALLS: u32 = 256;
 
+/// Which call a chunk belongs to: in place of the position in a message's header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct CallId {
+    pub(crate) token: u32,
+    pub(crate) client: u32,
+    pub(crate) index: u32,
+}
+
+impl CallId {
+    pub(crate) fn word(self) -> u64 {
+        u64::from(self.token) << 32 | u64::from(self.client as u16) << 16 | u64::from(self.index as u16)
+    }
+
+    /// How the queue names it: `{client + 1: 12 | token: 12 | call: 8}`, of the token what there is room for.
+    pub(crate) fn entry(self) -> ChunkId {
+        ChunkId::new(self.client + 1, (self.token & TOKEN) << CALL_BITS | self.index)
+    }
+}
+
+const CALL_BITS: u32 = MAX_CALLS.trailing_zeros();
+const TOKEN: u32 = (1 << (INDEX_BITS - CALL_BITS)) - 1;
+
+/// What the queue's `entry` names: client, index, and whether a token may be that of the entry. `None`: nobody's.
+#[inline]
+pub(crate) fn named_by(entry: ChunkId) -> Option<(u32, u32, impl Fn(u32) -> bool)> {
+    // Segment 0 is nobody's.
+    let client = entry.segment().checked_sub(1)?;
+    let (index, token) = (entry.index() & (MAX_CALLS - 1), entry.index() >> CALL_BITS);
+    Some((client, index, move |found: u32| found & TOKEN == token))
+}
+
 /// Why a call failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Failure {

@@ -6,8 +6,8 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use super::call::{Call, Failure, Stage, State};
-use super::member::{bytes_mut, named_by, CallId, Info, Member};
+use super::call::{named_by, Call, CallId, Failure, Stage, State};
+use super::member::{bytes_mut, Info, Member};
 use crate::error::{Error, Result};
 use crate::options::{ClientOptions, MemoryInfo};
 use crate::pool::{Chunk, Message};

@@ -4,43 +4,12 @@
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 
-use super::call::MAX_CALLS;
+use super::call::CallId;
 use crate::error::{Error, Result};
 use crate::pool::{Chunk, Message, Pool, Views};
-use crate::ring::{ChunkId, INDEX_BITS};
+use crate::ring::ChunkId;
 use crate::sync::Ordering;
 use crate::topic::{Role, Topic, Wanted};
-
-/// Which call a chunk belongs to: in place of the position in a message's header.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct CallId {
-    pub(super) token: u32,
-    pub(super) client: u32,
-    pub(super) index: u32,
-}
-
-impl CallId {
-    fn word(self) -> u64 {
-        u64::from(self.token) << 32 | u64::from(self.client as u16) << 16 | u64::from(self.index as u16)
-    }
-
-    /// How the queue names it: `{client + 1: 12 | token: 12 | call: 8}`, of the token what there is room for.
-    pub(super) fn entry(self) -> ChunkId {
-        ChunkId::new(self.client + 1, (self.token & TOKEN) << CALL_BITS | self.index)
-    }
-}
-
-const CALL_BITS: u32 = MAX_CALLS.trailing_zeros();
-const TOKEN: u32 = (1 << (INDEX_BITS - CALL_BITS)) - 1;
-
-/// What the queue's `entry` names: client, index, and whether a token may be that of the entry. `None`: nobody's.
-#[inline]
-pub(crate) fn named_by(entry: ChunkId) -> Option<(u32, u32, impl Fn(u32) -> bool)> {
-    // Segment 0 is nobody's.
-    let client = entry.segment().checked_sub(1)?;
-    let (index, token) = (entry.index() & (MAX_CALLS - 1), entry.index() >> CALL_BITS);
-    Some((client, index, move |found: u32| found & TOKEN == token))
-}
 
 /// What a reply's header says beside its length, in place of a message's timestamp: `{server's epoch: 32 | server: 16 | 0: 8 | flags: 8}`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

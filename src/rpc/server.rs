@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use super::call::{Call, Stage, State};
-use super::member::{bytes_mut, named_by, CallId, Info, Member};
+use super::call::{named_by, Call, CallId, Stage, State};
+use super::member::{bytes_mut, Info, Member};
 use super::queue::Taken;
 use crate::error::{Error, Result};
 use crate::options::{MemoryInfo, ServerOptions};

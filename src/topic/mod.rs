@@ -22,6 +22,7 @@
 //! topic is put in place by `rename`, which replaces an empty one. So nobody ever waits for anybody here.
 
 mod audit;
+mod audit_calls;
 mod create;
 mod gc;
 mod join;
