@@ -19,6 +19,7 @@ mod pairs;
 mod planted;
 mod races;
 mod readonly;
+mod rpc;
 mod shared_group;
 mod signals;
 mod stepping;
@@ -55,6 +56,13 @@ const ROLES: &[support::child::Role] = &[
     ("races::meeting", races::meeting),
     ("races::succession", races::succession),
     ("readonly::scribbler", readonly::scribbler),
+    ("rpc::calls", rpc::calls),
+    ("rpc::calls_and_holds", rpc::calls_and_holds),
+    ("rpc::calls_in_a_storm", rpc::calls_in_a_storm),
+    ("rpc::holds_requests", rpc::holds_requests),
+    ("rpc::sends_a_stream", rpc::sends_a_stream),
+    ("rpc::serves", rpc::serves),
+    ("rpc::takes_of_a_stream", rpc::takes_of_a_stream),
     ("shared_group::both_directions", shared_group::both_directions),
     ("shared_group::default_root", shared_group::default_root),
     ("shared_group::killed_anywhere", shared_group::killed_anywhere),
