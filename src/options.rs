@@ -88,7 +88,8 @@ pub struct ClientOptions {
     /// [`Error::NoServer`](crate::Error::NoServer). Default false.
     pub wait_for_server: bool,
     /// Whether a request whose server died is sent once more, to another one, instead of failing with
-    /// [`Error::PeerDied`](crate::Error::PeerDied): only for functions that may be carried out twice. Default false.
+    /// [`Error::PeerDied`](crate::Error::PeerDied): only for functions that may be carried out twice, and not
+    /// once the first reply of a stream was taken. Default false.
     pub idempotent: bool,
     /// As for [`PublisherOptions::mode`].
     pub mode: u32,

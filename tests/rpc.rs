@@ -155,6 +155,46 @@ fn limits_are_errors_and_pass() {
 }
 
 #[test]
+fn cancelled_calls_fill_no_queue() {
+    let root = Root::new();
+    let options = ClientOptions { capacity: 4, wait_for_server: true, ..client_options(&root) };
+    let client = Client::with_options(SERVICE, &options).unwrap();
+    for _ in 0..20 {
+        assert!(client.call_timeout(b"1", Duration::ZERO).unwrap().is_none());
+    }
+    let kept: Vec<_> = (0..4).map(|n| client.send(&[n, 9]).unwrap()).collect();
+    assert!(matches!(client.send(b"5"), Err(Error::QueueFull { capacity: 4 })));
+    let server = server(&root);
+    while serve(&server) {}
+    for (n, pending) in (0..).zip(kept) {
+        assert_eq!(&*pending.wait().unwrap(), &[9, n]);
+    }
+}
+
+#[test]
+fn a_client_that_leaves_a_reply_lying_keeps_back_no_more_than_that() {
+    let root = Root::new();
+    let options = ServerOptions { memory: 1 << 20, ..server_options(&root) };
+    let server = Server::with_options(SERVICE, &options).unwrap();
+    let (slow, quick) = (client(&root), client(&root));
+    let call = |client: &Client| {
+        let mut loan = client.loan(100_000).unwrap();
+        loan.fill(1);
+        // Forgotten is as good as stopped.
+        std::mem::forget(loan.send().unwrap());
+        assert!(serve(&server));
+    };
+    call(&slow);
+    for _ in 0..100 {
+        let pending = quick.send(&[1; 100_000]).unwrap();
+        assert!(serve(&server));
+        assert_eq!(pending.wait().unwrap().len(), 100_000);
+    }
+    let memory = server.memory().unwrap();
+    assert_eq!(memory.chunks - memory.free, 1, "{memory:?}");
+}
+
+#[test]
 fn a_stream_of_replies_ends_by_its_end_or_an_error() {
     let root = Root::new();
     let (server, client) = (server(&root), client(&root));

@@ -8,14 +8,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use shm::{Audit, Collected, Error, RootOptions, TopicAudit};
+use shm::{Audit, ClientOptions, Collected, Error, RootOptions, ServerOptions, TopicAudit};
 use support::child::{Child, Parent};
 use support::{publishing, rounds, subscribing, Root};
 
 #[test]
 #[ignore = "a child's part: the other tests start it"]
 fn child() {
-    support::child::run(&[("user", user)]);
+    support::child::run(&[("user", user), ("caller", caller)]);
 }
 
 /// Takes part in the topics that it is told, with messages in the ring and samples held, until it is killed.
@@ -34,6 +34,31 @@ fn take_part(root: &Path, topic: &str) -> (shm::Publisher, shm::Subscriber, shm:
     publisher.publish(&[2; 20_000]).unwrap();
     let sample = subscriber.try_receive().unwrap().unwrap().keep();
     (publisher, subscriber, sample)
+}
+
+/// A client and a server with a call in each of its states: answered, claimed and queued.
+fn calls(root: &Path, client: &shm::Client, server: &shm::Server) {
+    let send = || std::mem::forget(client.send(&[1; 100]).unwrap());
+    (0..3).for_each(|_| send());
+    server.receive().unwrap().reply(&[2; 100]).unwrap();
+    std::mem::forget(server.receive().unwrap());
+    assert_eq!(server.waiting(), 1, "{root:?}");
+}
+
+fn join_service(root: &Path) -> (shm::Client, shm::Server) {
+    let (root, capacity, participants, holds, calls) = (Some(root.into()), 4, 4, 2, 4);
+    let options = ServerOptions { root, capacity, participants, holds, calls, ..Default::default() };
+    let server = shm::Server::with_options("s", &options).unwrap();
+    let options = ClientOptions { root: options.root, ..Default::default() };
+    (shm::Client::with_options("s", &options).unwrap(), server)
+}
+
+/// Takes part in a service until it is killed.
+fn caller(mut parent: Parent) {
+    let root = PathBuf::from(parent.text());
+    let (client, server) = join_service(&root);
+    calls(&root, &client, &server);
+    parent.say_and_wait("there");
 }
 
 fn die_in(root: &Root, topics: &str) {
@@ -189,6 +214,77 @@ fn an_audit_finds_what_is_broken() {
     assert_eq!(rules_broken_by("peers", waiters, &(1u64 << 7).to_ne_bytes()), ["I6"]);
     assert_eq!(rules_broken_by("peers", entry(7) + 16, &(1u64 << 20).to_ne_bytes()), ["I6"]);
     assert_eq!(rules_broken_by("peers", entry(1) + 24, &(99u64 << 20).to_ne_bytes()), ["I3"]);
+}
+
+#[test]
+fn services_are_looked_after_as_topics_are() {
+    let root = Root::new();
+    let (client, server) = join_service(root.path());
+    let mut dead = Child::start("caller", &[&root.text()]);
+    dead.expect("there");
+    dead.kill();
+    let [service] = &audit(&root).topics[..] else { panic!() };
+    assert_eq!((&*service.name, service.living, service.dead), ("rpc:s", 2, 2));
+    assert!(service.findings.is_empty(), "{service:?}");
+    let collected = gc(&root);
+    assert_eq!((collected.recovered, collected.in_use), (2, vec!["rpc:s".into()]));
+    let [service] = &audit(&root).topics[..] else { panic!() };
+    assert_eq!((service.living, service.dead), (2, 0));
+    assert!(service.findings.is_empty(), "{service:?}");
+    // What the dead had sent is nobody's.
+    assert!(server.try_receive().unwrap().is_none());
+    calls(root.path(), &client, &server);
+    drop((client, server));
+    root.assert_empty();
+    let mut dead = Child::start("caller", &[&root.text()]);
+    dead.expect("there");
+    dead.kill();
+    assert_eq!(gc(&root).removed, ["rpc:s"]);
+    root.assert_empty();
+}
+
+/// The same as `rules_broken_by` for a service.
+fn rules_of_calls_broken_by(file: &str, offset: u64, word: u64) -> Vec<&'static str> {
+    let root = Root::new();
+    let (client, server) = join_service(root.path());
+    calls(root.path(), &client, &server);
+    let findings = || audit(&root).topics.remove(0).findings;
+    assert!(findings().is_empty(), "{:?}", findings());
+    let path = root.path().join("+s").join(file);
+    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut saved = [0; 8];
+    file.read_exact_at(&mut saved, offset).unwrap();
+    file.write_all_at(&word.to_ne_bytes(), offset).unwrap();
+    let rules = findings().iter().map(|finding| finding.rule).collect();
+    file.write_all_at(&saved, offset).unwrap();
+    assert!(findings().is_empty());
+    drop((client, server));
+    root.assert_empty();
+    rules
+}
+
+#[test]
+fn an_audit_finds_what_is_broken_in_a_service() {
+    // Offsets as in src/topic/layout.rs, for 4 requests, 4 participants, 2 holds and 4 calls. The server is participant 0.
+    let (tail, head, table, status) = (256, 320, 512, 640);
+    let entry = |q: u64| 768 + q * 384;
+    let call = |q: u64, index: u64| entry(q) + 128 + index * 64;
+    let (token, queued, claimed) = (1 << 32, 1 << 16, 2 << 16);
+    assert!(rules_of_calls_broken_by("ring", tail, 200).contains(&"I1"));
+    assert!(rules_of_calls_broken_by("ring", head, 200).contains(&"C1"));
+    assert_eq!(rules_of_calls_broken_by("peers", call(1, 2), 5 << 32 | queued), ["C1", "C3"]);
+    assert_eq!(rules_of_calls_broken_by("peers", call(1, 1), token | claimed | 1), ["C2"]);
+    assert_eq!(rules_of_calls_broken_by("peers", call(1, 1), token | claimed | 999), ["C2"]);
+    assert_eq!(rules_of_calls_broken_by("peers", call(1, 1) + 8, 77 << 20), ["C3"]);
+    assert_eq!(rules_of_calls_broken_by("peers", call(1, 0), token | 77 << 20), ["C3"]);
+    assert_eq!(rules_of_calls_broken_by("peers", call(1, 0), 2 * token | 1 << 20), ["C3"]);
+    assert_eq!(rules_of_calls_broken_by("peers", call(1, 0), token | 9 << 16), ["layout"]);
+    assert_eq!(rules_of_calls_broken_by("peers", call(1, 0), token | 3 << 16), ["layout"]);
+    assert_eq!(rules_of_calls_broken_by("peers", call(3, 3), token | queued), ["I6"]);
+    assert_eq!(rules_of_calls_broken_by("peers", call(0, 0), token | queued), ["I6"]);
+    assert_eq!(rules_of_calls_broken_by("ring", table + 8, 2 | 3 << 16), ["I6"]);
+    assert_eq!(rules_of_calls_broken_by("peers", entry(0) + 24, 99 << 20), ["I3"]);
+    assert!(rules_of_calls_broken_by("peers", status + 8 * 3, 9).contains(&"layout"));
 }
 
 /// Several collectors beside processes that come, go and die: nobody loses a topic that is in use, nobody fails.

@@ -6,20 +6,52 @@
 //!             are its segment, which is never 0
 //!   request   the request's chunk; stands still while the call is QUEUED or CLAIMED
 //!   waiting   not 0: the client sleeps until the state changes
-//!   eager     {token: 32 | 0: 30 | given up: 1 | asleep: 1}: a server sleeps until the client has taken a reply of a stream; or has
-//!             given the stream up, and the client that wants more of it learns that here
+//!   eager     not 0: a server sleeps until the client has taken a reply of a stream
+//!   given_up  {0: 31 | 1: 1 | token: 32}: the server has given the stream up; the client that wants more of it learns that here. Not in
+//!             the word before, which the client clears when it wakes the server
 //! ```
 //!
 //! See `rpc/mod.rs` for the states. All changes of `state` are read-modify-writes with AcqRel at least, so that each sees all that came
 //! before the one before: the request before QUEUED, a hold before CLAIMED, the reply before ANSWERED, the end of a hold before IDLE.
 
 use crate::ring::{ChunkId, INDEX_BITS};
-use crate::sync::{barrier_after_rmw, store_then_barrier, Ordering, Word};
+use crate::sync::{barrier_after_rmw, Ordering, Word};
 
 /// Words of a call, of which the last are reserved: one cache line.
 pub(crate) const WORDS: usize = 8;
 /// Calls that a client can have in flight at most.
 pub(crate) const MAX_CALLS: u32 = 256;
+
+/// Which call a chunk belongs to: in place of the position in a message's header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct CallId {
+    pub(crate) token: u32,
+    pub(crate) client: u32,
+    pub(crate) index: u32,
+}
+
+impl CallId {
+    pub(crate) fn word(self) -> u64 {
+        u64::from(self.token) << 32 | u64::from(self.client as u16) << 16 | u64::from(self.index as u16)
+    }
+
+    /// How the queue names it: `{client + 1: 12 | token: 12 | call: 8}`, of the token what there is room for.
+    pub(crate) fn entry(self) -> ChunkId {
+        ChunkId::new(self.client + 1, (self.token & TOKEN) << CALL_BITS | self.index)
+    }
+}
+
+const CALL_BITS: u32 = MAX_CALLS.trailing_zeros();
+const TOKEN: u32 = (1 << (INDEX_BITS - CALL_BITS)) - 1;
+
+/// What the queue's `entry` names: client, index, and whether a token may be that of the entry. `None`: nobody's.
+#[inline]
+pub(crate) fn named_by(entry: ChunkId) -> Option<(u32, u32, impl Fn(u32) -> bool)> {
+    // Segment 0 is nobody's.
+    let client = entry.segment().checked_sub(1)?;
+    let (index, token) = (entry.index() & (MAX_CALLS - 1), entry.index() >> CALL_BITS);
+    Some((client, index, move |found: u32| found & TOKEN == token))
+}
 
 /// Why a call failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,7 +85,7 @@ pub(crate) struct State {
 }
 
 const KIND: u32 = 16;
-const GIVEN_UP: u64 = 2;
+const GIVEN_UP: u64 = 1 << 32;
 
 impl State {
     #[inline]
@@ -98,13 +130,20 @@ pub(crate) struct Call<'a> {
     request: &'a Word,
     pub(crate) waiting: &'a Word,
     pub(crate) eager: &'a Word,
+    given_up: &'a Word,
 }
 
 impl<'a> Call<'a> {
     /// `words` are [`WORDS`] at least.
     #[inline]
     pub(crate) fn new(words: &'a [Word]) -> Self {
-        Call { state: &words[0], request: &words[1], waiting: &words[2], eager: &words[3] }
+        Call {
+            state: &words[0],
+            request: &words[1],
+            waiting: &words[2],
+            eager: &words[3],
+            given_up: &words[4],
+        }
     }
 
     #[inline]
@@ -171,16 +210,27 @@ impl<'a> Call<'a> {
 
     /// The server's: gives a stream up whose last reply the client may have yet to take. True: it had taken it, and the call is failed.
     pub(crate) fn give_up(&self, token: u32, server: u32) -> bool {
-        // SeqCst, with `asks_in_vain`: if the client isn't seen to want more, it sees this when it does.
-        store_then_barrier(self.eager, u64::from(token) << 32 | GIVEN_UP);
+        // Bounded: the word changes once a server at most that comes too late, and a call.
+        for _ in 0..1 << 20 {
+            let seen = self.given_up.load(Ordering::SeqCst);
+            // Who comes too late must not write over what the server of a later call says: that changes the word, after the token.
+            if self.state().token != token {
+                return false;
+            }
+            // SeqCst, with `asks_in_vain`: if the client isn't seen to want more, it sees this when it does.
+            let word = GIVEN_UP | u64::from(token);
+            if self.given_up.compare_exchange(seen, word, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+                break;
+            }
+        }
+        barrier_after_rmw();
         self.fail(token, server, Failure::Dropped)
     }
 
     /// The client's, after it said that it wants more of a stream: whether that was given up.
     pub(crate) fn asks_in_vain(&self, token: u32) -> bool {
         barrier_after_rmw();
-        let eager = self.eager.load(Ordering::SeqCst);
-        eager >> 32 == u64::from(token) && eager & GIVEN_UP != 0
+        self.given_up.load(Ordering::SeqCst) == GIVEN_UP | u64::from(token)
     }
 
     /// The client's: ends the call whatever has become of it; returns what that was.
@@ -201,10 +251,11 @@ impl<'a> Call<'a> {
         let token = self.state().token.wrapping_add(1);
         // AcqRel: a server's hold on the request, stored before its claim, is seen by whoever sees this.
         self.state.swap(State { token, stage: Stage::Idle }.word(), Ordering::AcqRel);
-        // Relaxed, all three: read only after the state said that there is a call.
+        // Relaxed, all of them: read only after the state said that there is a call.
         self.request.store(0, Ordering::Relaxed);
         self.waiting.store(0, Ordering::Relaxed);
         self.eager.store(0, Ordering::Relaxed);
+        self.given_up.store(0, Ordering::Relaxed);
     }
 }
 

@@ -6,14 +6,14 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use super::call::{Call, Failure, Stage, State};
-use super::member::{bytes_mut, CallId, Info, Member};
+use super::call::{named_by, Call, CallId, Failure, Stage, State};
+use super::member::{bytes_mut, Info, Member};
 use crate::error::{Error, Result};
 use crate::options::{ClientOptions, MemoryInfo};
 use crate::pool::{Chunk, Message};
 use crate::ring::{ChunkId, Refused};
 use crate::sync::{fence, Ordering};
-use crate::topic::{is_live_server, Role};
+use crate::topic::{is_live_server, Role, Topic};
 use crate::wait::{sleep_until, wake, wake_one, Spin};
 
 /// Bounds every sleep of a client: after each it looks whether its server lives.
@@ -37,7 +37,7 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Client {
-    member: Member,
+    pub(super) member: Member,
     /// Calls that aren't in flight, the one that ended last on top.
     idle: RefCell<Vec<u32>>,
     spin: Cell<Spin>,
@@ -159,9 +159,18 @@ impl Client {
         let topic = &self.member.topic;
         let (client, call) = (topic.index(), self.call_words(index)?);
         let token = call.state().token.wrapping_add(1);
-        self.member.describe(chunk, len, CallId { token, client, index }, Info::for_function(function));
+        let id = CallId { token, client, index };
+        self.member.describe(chunk, len, id, Info::for_function(function));
         let state = call.queue(chunk.id);
-        let refused = match topic.queue().put(CallId::entry(client, index)) {
+        let entry = id.entry();
+        let put = match topic.queue().put(entry) {
+            // What was cancelled is in the way as long as no server comes by.
+            Err(Refused::Full) if topic.queue().pass_over(|entry| is_queued(topic, entry)) => {
+                topic.queue().put(entry)
+            }
+            other => other,
+        };
+        let refused = match put {
             Ok(_) => None,
             Err(Refused::Full) => Some(Error::QueueFull { capacity: topic.geometry().capacity }),
             Err(Refused::Damaged) => {
@@ -178,6 +187,13 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether the call that the queue's `entry` names waits for a server.
+fn is_queued(topic: &Topic, entry: ChunkId) -> bool {
+    let Some((client, index, is_of)) = named_by(entry) else { return false };
+    let state = topic.call(client, index).map(|call| call.state());
+    state.is_some_and(|state| state.stage == Stage::Queued && is_of(state.token))
 }
 
 impl std::fmt::Debug for Client {
@@ -239,7 +255,16 @@ impl<'a> RequestLoan<'a> {
             Ok(state) => {
                 let Self { chunk, len, function, .. } = self;
                 std::mem::forget(self);
-                Ok(Pending { client, index, token: state.token, chunk, len, function, is_over: false })
+                Ok(Pending {
+                    client,
+                    index,
+                    token: state.token,
+                    chunk,
+                    len,
+                    function,
+                    has_begun: false,
+                    is_over: false,
+                })
             }
             Err(error) => {
                 client.idle.borrow_mut().push(index);
@@ -288,6 +313,8 @@ pub struct Pending<'a> {
     chunk: Chunk,
     len: usize,
     function: u64,
+    /// Of a stream, one reply was taken: the request isn't sent again, since its replies would come again.
+    has_begun: bool,
     is_over: bool,
 }
 
@@ -379,7 +406,7 @@ impl<'a> Pending<'a> {
     fn look_for_the_dead(&mut self, seen: State) -> Result<()> {
         let client = self.client;
         match seen.stage {
-            Stage::Claimed(server) => client.member.topic.recover_if_dead(server).map(drop),
+            Stage::Claimed(server) => self.look_for(server, seen),
             Stage::Queued if !client.wait_for_server && !client.is_served_by_the_living()? => {
                 if client.call_words(self.index)?.taken(seen, None) {
                     self.finish();
@@ -390,6 +417,18 @@ impl<'a> Pending<'a> {
             Stage::Queued => client.is_served_by_the_living().map(drop),
             _ => Ok(()),
         }
+    }
+
+    /// The same for the server that has the call. Nobody else ever ends it, so one that isn't a server would be waited for without end.
+    fn look_for(&mut self, server: u32, seen: State) -> Result<()> {
+        let topic = &self.client.member.topic;
+        topic.recover_if_dead(server)?;
+        // The status first: a recoverer changes it after the state.
+        let is_server = topic.is_server(server);
+        if !is_server && self.client.call_words(self.index)?.is(seen) {
+            return Err(self.damaged());
+        }
+        Ok(())
     }
 
     fn look(&mut self) -> Result<Progress<'a>> {
@@ -406,7 +445,7 @@ impl<'a> Pending<'a> {
         match seen.stage {
             Stage::Queued | Stage::Claimed(_) => Ok(Progress::None(seen)),
             Stage::Answered(chunk) => self.take(&call, seen, chunk),
-            Stage::Failed(Failure::Died) if client.idempotent => self.again(&call, seen),
+            Stage::Failed(Failure::Died) if client.idempotent && !self.has_begun => self.again(&call, seen),
             Stage::Failed(why) => {
                 self.end();
                 match why {
@@ -459,6 +498,7 @@ impl<'a> Pending<'a> {
     fn expect_more(&mut self, call: &Call<'a>, seen: State, info: Info) {
         let topic = &self.client.member.topic;
         let server = info.server();
+        self.has_begun = true;
         call.taken(seen, Some(server));
         if call.asks_in_vain(self.token) {
             call.fail(self.token, server, Failure::Dropped);

@@ -4,32 +4,15 @@
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 
+use super::call::CallId;
 use crate::error::{Error, Result};
 use crate::pool::{Chunk, Message, Pool, Views};
 use crate::ring::ChunkId;
 use crate::sync::Ordering;
 use crate::topic::{Role, Topic, Wanted};
 
-/// Which call a chunk belongs to: in place of the position in a message's header.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct CallId {
-    pub(super) token: u32,
-    pub(super) client: u32,
-    pub(super) index: u32,
-}
-
-impl CallId {
-    fn word(self) -> u64 {
-        u64::from(self.token) << 32 | u64::from(self.client as u16) << 16 | u64::from(self.index as u16)
-    }
-
-    /// How the queue names it.
-    pub(super) fn entry(client: u32, index: u32) -> ChunkId {
-        ChunkId::new(client + 1, index)
-    }
-}
-
-/// What a header says beside its length, in place of a message's timestamp. A request: which function is meant. A reply: `{server's epoch: 32 | server: 16 | 0: 8 | flags: 8}`.
+/// What a header says beside its length, in place of a message's timestamp. A request: which function is meant. A reply:
+/// `{server's epoch: 32 | server: 16 | 0: 8 | flags: 8}`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Info(u64);
 

@@ -53,6 +53,9 @@ mod member;
 #[cfg(not(loom))]
 mod server;
 
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests;
+
 #[cfg(not(loom))]
 pub use client::{Client, Pending, Reply, RequestLoan};
 #[cfg(not(loom))]

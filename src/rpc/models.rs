@@ -9,7 +9,7 @@ use std::sync::Arc;
 use loom::cell::UnsafeCell;
 use loom::thread;
 
-use super::call::{Call, Failure, Stage, State, WORDS};
+use super::call::{named_by, Call, CallId, Failure, Stage, State, WORDS};
 use super::queue::{Queue, Taken};
 use crate::ring::{ChunkId, Ring};
 use crate::sync::{barrier_after_rmw, fence, store_then_barrier, Ordering, Word};
@@ -30,9 +30,6 @@ struct Shared {
 unsafe impl Sync for Shared {}
 // SAFETY: as above.
 unsafe impl Send for Shared {}
-
-/// The client's place in the queue's entries, and its call.
-const ENTRY: (u32, u32) = (1, 0);
 
 impl Shared {
     fn new(participants: usize, chunks: usize) -> Arc<Self> {
@@ -87,9 +84,10 @@ impl Shared {
     }
 
     fn claim(&self, me: usize, entry: ChunkId) -> Option<(u32, ChunkId)> {
-        assert_eq!((entry.segment(), entry.index()), ENTRY);
+        let (client, index, is_of) = named_by(entry)?;
+        assert_eq!((client, index), (0, 0));
         let seen = self.call().state();
-        if seen.stage != Stage::Queued {
+        if seen.stage != Stage::Queued || !is_of(seen.token) {
             return None;
         }
         let request = self.call().request();
@@ -104,7 +102,7 @@ impl Shared {
     fn send(&self, request: ChunkId, number: u64) -> State {
         self.write(request, number);
         let state = self.call().queue(request);
-        self.queue().put(ChunkId::new(ENTRY.0, ENTRY.1)).unwrap();
+        self.queue().put(entry(state)).unwrap();
         state
     }
 
@@ -126,6 +124,11 @@ fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     builder.preemption_bound.get_or_insert(preemptions);
     builder.max_branches = 10_000;
     builder.check(model);
+}
+
+/// How the queue names the one call of the one client.
+fn entry(sent: State) -> ChunkId {
+    CallId { token: sent.token, client: 0, index: 0 }.entry()
 }
 
 fn chunk(index: u32) -> ChunkId {
@@ -184,7 +187,7 @@ fn models_a_call_ends_once() {
     explore(3, || {
         let shared = Shared::new(2, 2);
         let sent = shared.send(chunk(0), 7);
-        let claimed = shared.claim(1, ChunkId::new(ENTRY.0, ENTRY.1)).unwrap();
+        let claimed = shared.claim(1, entry(sent)).unwrap();
         let theirs = Arc::clone(&shared);
         let server = thread::spawn(move || {
             theirs.write(chunk(1), 14);

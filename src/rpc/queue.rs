@@ -6,9 +6,11 @@
 //! QUEUED is somebody's already, or nobody's any more. So a server that dies between the claim and the move leaves nothing behind, and
 //! who moves `head` for it loses nothing.
 //!
-//! An entry may be stale: its call was claimed by way of another entry, is over, and was queued again further on. Then it is claimed
-//! early, by way of this one, and the later entry is the one to be passed over. No call is claimed twice, since the claim is one
-//! compare-and-swap of its state.
+//! An entry may be stale: its call was cancelled, and may have been queued again further on. An entry has the call's token, as much
+//! of it as there is room for, and is passed over unless the call is QUEUED with that. Should one fit by chance after 2^12 calls, then its
+//! call is claimed early, by way of this one, and the later entry is the one to be passed over. No call is claimed twice, since the claim
+//! is one compare-and-swap of its state. A client that finds the queue full passes over what is stale at its head, too: there may be no
+//! server that does.
 //!
 //! | point | where | pairs with |
 //! |---|---|---|
@@ -54,7 +56,7 @@ impl<'a> Queue<'a> {
     /// Puts `call` at the end. [`Refused::Full`] when nothing can be put in before something is taken.
     #[inline]
     pub(crate) fn put(&self, call: ChunkId) -> Result<u64, Refused> {
-        // Q1. One that `head` has passed already was filled by somebody else meanwhile, which the slot will tell.
+        // Q1. Signed: others may have filled the position, and taken what they put there, since it was looked at; then the try fails.
         let may_fill =
             |position: u64| (position.wrapping_sub(self.head()) as i64) < self.ring.capacity() as i64;
         self.ring.publish(call, may_fill, |_| ())
@@ -82,6 +84,26 @@ impl<'a> Queue<'a> {
             }
         }
         Taken::Damaged
+    }
+
+    /// Moves `head` on over the first entries whose calls aren't `queued`, as a server that takes does. Whether there were any.
+    #[cold]
+    pub(crate) fn pass_over(&self, queued: impl Fn(ChunkId) -> bool) -> bool {
+        let mut passed = false;
+        for _ in 0..self.ring.capacity() {
+            let raw = self.head.load(Ordering::Acquire);
+            let head = raw.max(self.ring.capacity());
+            match self.ring.look_at(head) {
+                At::Named(call) if !queued(call) => {
+                    // Q2. Relaxed on failure: somebody else moved it.
+                    let next = head.wrapping_add(1);
+                    let _ = self.head.compare_exchange(raw, next, Ordering::Release, Ordering::Relaxed);
+                    passed = true;
+                }
+                _ => break,
+            }
+        }
+        passed
     }
 
     /// Whether there is something to look at.

@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use super::call::{Call, Stage, State};
-use super::member::{bytes_mut, CallId, Info, Member};
+use super::call::{named_by, Call, CallId, Stage, State};
+use super::member::{bytes_mut, Info, Member};
 use super::queue::Taken;
 use crate::error::{Error, Result};
 use crate::options::{MemoryInfo, ServerOptions};
@@ -29,7 +29,7 @@ const MANY: usize = 64;
 /// It may move between threads but not be used by two at once (`Send`, not `Sync`): give each thread its own, and they share the load.
 /// Several requests may be in hand at a time, and be replied to in any order.
 pub struct Server {
-    member: Member,
+    pub(super) member: Member,
     /// Replies that their clients may not have taken yet.
     sent: RefCell<VecDeque<(CallId, ChunkId)>>,
     spin: Cell<Spin>,
@@ -95,11 +95,11 @@ impl Server {
     #[inline]
     fn claim(&self, hold: u32, entry: ChunkId) -> Option<(CallId, ChunkId)> {
         let topic = &self.member.topic;
-        // Bounded by what there is: the entry is read from shared memory. Segment 0 is nobody's.
-        let (client, index) = (entry.segment().checked_sub(1)?, entry.index());
+        let (client, index, is_of) = named_by(entry)?;
+        // Bounded by what there is: the entry is read from shared memory.
         let call = topic.call(client, index)?;
         let seen = call.state();
-        if seen.stage != Stage::Queued {
+        if seen.stage != Stage::Queued || !is_of(seen.token) {
             return None;
         }
         let chunk = call.request();
@@ -181,7 +181,7 @@ impl Server {
     /// # Errors
     /// [`Error::Forked`].
     pub fn memory(&self) -> Result<MemoryInfo> {
-        self.take_back();
+        self.take_back_all(&mut self.sent.borrow_mut());
         self.member.memory()
     }
 
@@ -195,14 +195,22 @@ impl Server {
             }
         }
         if sent.len() >= MANY {
-            sent.retain(|reply| {
-                let keep = self.is_out(reply);
-                if !keep {
-                    self.member.retire(reply.1);
-                }
-                keep
-            });
+            self.take_back_all(&mut sent);
         }
+    }
+
+    /// The same, also of those behind one that waits for its client. Whether there were any.
+    #[cold]
+    fn take_back_all(&self, sent: &mut VecDeque<(CallId, ChunkId)>) -> bool {
+        let before = sent.len();
+        sent.retain(|reply| {
+            let keep = self.is_out(reply);
+            if !keep {
+                self.member.retire(reply.1);
+            }
+            keep
+        });
+        sent.len() < before
     }
 
     /// Whether the client has yet to take the reply.
@@ -216,7 +224,12 @@ impl Server {
     fn loan(&self, len: usize) -> Result<Chunk> {
         self.member.topic.token().check()?;
         self.take_back();
-        self.member.loan(len)
+        match self.member.loan(len) {
+            Err(Error::OutOfMemory { .. }) if self.take_back_all(&mut self.sent.borrow_mut()) => {
+                self.member.loan(len)
+            }
+            other => other,
+        }
     }
 }
 

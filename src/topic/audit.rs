@@ -20,7 +20,7 @@ use crate::sync::{load_acquire, Ordering};
 #[derive(Clone, Default, Debug)]
 #[non_exhaustive]
 pub struct Audit {
-    /// The topics, by name.
+    /// The topics and services, by name; before a service's stands `rpc:`.
     pub topics: Vec<TopicAudit>,
     /// Directories of topics that were never put in place, or are being taken away, and whose maker is dead.
     pub abandoned: Vec<String>,
@@ -34,11 +34,11 @@ pub struct Audit {
 pub struct TopicAudit {
     /// The topic's name.
     pub name: String,
-    /// Publishers and subscribers that are alive.
+    /// Participants that are alive.
     pub living: u32,
     /// Entries of the dead, which the next to join, or [`gc`](crate::gc), frees.
     pub dead: u32,
-    /// Segments of publishers that are gone, which the next publisher takes or deletes once nothing in them is needed.
+    /// Segments of participants that are gone, which the next publisher, client or server takes or deletes once nothing in them is needed.
     pub orphans: u32,
     /// What contradicts the library's invariants. Empty unless something is broken.
     pub findings: Vec<Finding>,
@@ -60,7 +60,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Looks through all topics of a root, and at the files and the words of each.
+/// Looks through all topics and services of a root, and at the files and the words of each.
 ///
 /// It may run at any time and disturbs nobody, but is exact only while nobody joins, leaves, publishes or receives: what is in motion
 /// while it looks may be reported though nothing is wrong.
@@ -126,8 +126,8 @@ fn open(place: &Place, root: &Dir) -> Result<Option<Files>> {
 /// A topic that is damaged all over isn't listed word for word.
 const MOST: usize = 100;
 
-struct Look<'a> {
-    files: &'a Files,
+pub(super) struct Look<'a> {
+    pub(super) files: &'a Files,
     report: &'a mut TopicAudit,
 }
 
@@ -140,7 +140,7 @@ impl Look<'_> {
         self.at_holds(&segments);
     }
 
-    fn found(&mut self, rule: &'static str, what: impl Into<String>) {
+    pub(super) fn found(&mut self, rule: &'static str, what: impl Into<String>) {
         let findings = &mut self.report.findings;
         match findings.len() {
             0..MOST => findings.push(Finding { rule, what: what.into() }),
@@ -149,8 +149,12 @@ impl Look<'_> {
         }
     }
 
-    fn status(&self, q: u32) -> Option<u64> {
+    pub(super) fn status(&self, q: u32) -> Option<u64> {
         self.files.peers.status().get(q as usize).map(|word| word.load(Ordering::Acquire))
+    }
+
+    pub(super) fn is_alive(&self, q: u32) -> bool {
+        self.files.peers.lock.others_alive(q, 1).unwrap_or(false)
     }
 
     fn at_participants(&mut self) {
@@ -257,9 +261,9 @@ impl Look<'_> {
             Some(word) if status::state(word) == status::FREE => {
                 self.found("I6", format!("segment {segment} belongs to participant {owner}, which is free"));
             }
-            Some(word) if status::is_publisher(word) => {}
+            Some(word) if status::owns_segments(word) => {}
             Some(_) | None => {
-                self.found("I2", format!("segment {segment} belongs to {owner}, which isn't a publisher"));
+                self.found("I2", format!("segment {segment} belongs to {owner}, which has none"));
             }
         }
     }
@@ -275,6 +279,10 @@ impl Look<'_> {
         let behind = ring.hint_lag();
         if !(0..=1).contains(&behind) {
             self.found("I1", format!("the tail is {behind} behind the messages' end"));
+        }
+        if geometry.calls > 0 {
+            self.at_calls(ring, segments);
+            return;
         }
         let mut places = BTreeMap::new();
         for (position, chunk) in ring.chunks() {

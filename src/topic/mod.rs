@@ -22,6 +22,7 @@
 //! topic is put in place by `rename`, which replaces an empty one. So nobody ever waits for anybody here.
 
 mod audit;
+mod audit_calls;
 mod create;
 mod gc;
 mod join;
@@ -303,6 +304,11 @@ impl Topic {
     #[inline]
     pub(crate) fn status(&self, q: u32) -> u64 {
         self.files.peers.status().get(q as usize).map_or(status::FREE, |word| word.load(Ordering::Acquire))
+    }
+
+    /// Whether participant `q` is a server, in whatever state.
+    pub(crate) fn is_server(&self, q: u32) -> bool {
+        status::is_server(self.status(q))
     }
 
     /// A server that is LIVE as far as its status says, and that status.

@@ -150,8 +150,8 @@ impl Topic {
         Ok(())
     }
 
-    /// Recovers `q` if it is dead.
+    /// Recovers `q` if it is dead. There may be none such: a word of shared memory may have named it.
     pub(crate) fn recover_if_dead(&self, q: u32) -> Result<bool> {
-        Ok(q != self.q && self.files.recover_if_dead(q)?)
+        Ok(q != self.q && q < self.geometry().participants && self.files.recover_if_dead(q)?)
     }
 }

@@ -21,6 +21,7 @@ mod planted;
 mod races;
 mod readonly;
 mod reliable;
+mod rpc;
 mod shared_group;
 mod shared_root;
 mod sharing;
@@ -67,6 +68,13 @@ const ROLES: &[support::child::Role] = &[
     ("reliable::reads", reliable::reads),
     ("reliable::reads_as_told", reliable::reads_as_told),
     ("reliable::waits", reliable::waits),
+    ("rpc::calls", rpc::calls),
+    ("rpc::calls_and_holds", rpc::calls_and_holds),
+    ("rpc::calls_in_a_storm", rpc::calls_in_a_storm),
+    ("rpc::holds_requests", rpc::holds_requests),
+    ("rpc::sends_a_stream", rpc::sends_a_stream),
+    ("rpc::serves", rpc::serves),
+    ("rpc::takes_of_a_stream", rpc::takes_of_a_stream),
     ("shared_group::both_directions", shared_group::both_directions),
     ("shared_group::roots", shared_group::roots),
     ("shared_group::strangers", shared_group::strangers),

@@ -1,0 +1,627 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Calls between processes, of which some are killed, stopped, or come and go: each call ends in one of the ways that it can, in time,
+//! and no request is served twice.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use memmap2::MmapRaw;
+use shm::{Client, ClientOptions, Error, Pending, Request, RootOptions, Server, ServerOptions, TopicAudit};
+
+use crate::support::child::{Child, Parent};
+use crate::support::delay::Delay;
+use crate::support::payload::Id;
+use crate::support::random::Random;
+use crate::support::{rounds, Root};
+
+const SERVICE: &str = "s";
+const PARTICIPANTS: u32 = 24;
+const HOLDS: u32 = 8;
+const CALLS: u32 = 8;
+const LARGEST: usize = 20_000;
+const LONG: Duration = Duration::from_secs(60);
+/// How soon a client learns that its server died, and how far behind its deadline a call may end.
+const SOON: Duration = Duration::from_millis(50);
+
+fn client_options(root: &Path) -> ClientOptions {
+    let (root, participants, holds, calls) = (Some(root.into()), PARTICIPANTS, HOLDS, CALLS);
+    ClientOptions { root, participants, holds, calls, ..Default::default() }
+}
+
+fn client(root: &Path) -> Client {
+    Client::with_options(SERVICE, &client_options(root)).unwrap()
+}
+
+fn idempotent_client(root: &Path) -> Client {
+    let options = ClientOptions { idempotent: true, wait_for_server: true, ..client_options(root) };
+    Client::with_options(SERVICE, &options).unwrap()
+}
+
+fn server(root: &Path) -> Server {
+    let (root, participants, holds, calls) = (Some(root.into()), PARTICIPANTS, HOLDS, CALLS);
+    let options = ServerOptions { root, participants, holds, calls, ..Default::default() };
+    Server::with_options(SERVICE, &options).unwrap()
+}
+
+/// How often each request was begun with: a byte for each number of each client, in a file that outlives all of them.
+struct Claims(MmapRaw);
+
+const CLIENTS: u64 = 256;
+const NUMBERS: u64 = 1 << 18;
+
+impl Claims {
+    fn open(path: &Path) -> Claims {
+        let file =
+            std::fs::File::options().create(true).truncate(false).read(true).write(true).open(path).unwrap();
+        file.set_len(CLIENTS * NUMBERS).unwrap();
+        Claims(MmapRaw::map_raw(&file).unwrap())
+    }
+
+    fn byte(&self, id: Id) -> &AtomicU8 {
+        assert!(id.publisher < CLIENTS && id.sequence < NUMBERS, "{id:?}");
+        let index = id.publisher * NUMBERS + id.sequence;
+        // SAFETY: inside the mapping, which lives as long as `self`; all use it as atomics.
+        unsafe { &*self.0.as_mut_ptr().cast::<AtomicU8>().add(index as usize) }
+    }
+
+    /// Notes that somebody begins with a request; how often that was before.
+    fn begin(&self, id: Id) -> u8 {
+        self.byte(id).fetch_add(1, Ordering::SeqCst)
+    }
+
+    fn of(&self, client: u64) -> impl Iterator<Item = u8> + '_ {
+        (0..NUMBERS).map(move |sequence| self.byte(Id { publisher: client, sequence }).load(Ordering::SeqCst))
+    }
+}
+
+/// Sends the request that is told by `id`.
+fn send<'a>(client: &'a Client, id: Id) -> shm::Result<Pending<'a>> {
+    let mut loan = client.loan(id.len(LARGEST))?;
+    id.fill(&mut loan);
+    loan.send()
+}
+
+/// The reply to `id` is another message.
+fn reply_to(id: Id) -> Id {
+    Id { publisher: id.publisher + 1_000_000, sequence: id.sequence }
+}
+
+fn answer(request: Request<'_>, id: Id) -> shm::Result<bool> {
+    let reply = reply_to(id);
+    let mut loan = request.loan(reply.len(LARGEST))?;
+    reply.fill(&mut loan);
+    loan.send()
+}
+
+#[track_caller]
+fn check(id: Id, reply: &[u8]) {
+    assert_eq!(Id::of(reply), reply_to(id));
+}
+
+/// Serves with some threads until it is told to leave, or killed. Every third reply takes a while.
+pub fn serves(mut parent: Parent) {
+    let (root, claims) = (PathBuf::from(parent.text()), Claims::open(Path::new(&parent.text())));
+    let threads = parent.number();
+    let over = AtomicBool::new(false);
+    let servers: Vec<Server> = (0..threads).map(|_| server(&root)).collect();
+    std::thread::scope(|scope| {
+        for server in servers {
+            let (claims, over) = (&claims, &over);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    let Some(request) = server.receive_timeout(Duration::from_millis(5)).unwrap() else {
+                        continue;
+                    };
+                    let id = Id::of(&request);
+                    claims.begin(id);
+                    if id.sequence % 3 == 0 {
+                        std::thread::sleep(Duration::from_micros(300));
+                    }
+                    answer(request, id).unwrap();
+                }
+            });
+        }
+        parent.say_and_wait("serving");
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Calls with some calls in flight, until it has called often enough; each must be answered.
+pub fn calls(mut parent: Parent) {
+    let (root, number, count) = (PathBuf::from(parent.text()), parent.number(), parent.number());
+    let in_flight = parent.number() as usize;
+    let client = if parent.number() == 1 { idempotent_client(&root) } else { client(&root) };
+    parent.say_and_wait("in");
+    let mut pending = std::collections::VecDeque::new();
+    for sequence in 0..count {
+        if pending.len() == in_flight {
+            let (id, oldest): (Id, Pending<'_>) = pending.pop_front().unwrap();
+            check(id, &oldest.wait().unwrap());
+        }
+        let id = Id { publisher: number, sequence };
+        pending.push_back((id, send(&client, id).unwrap()));
+    }
+    pending.into_iter().for_each(|(id, pending)| check(id, &pending.wait().unwrap()));
+    // A server lets the request go after it has replied.
+    let is_back = || client.memory().unwrap().held == 0;
+    let from = Instant::now();
+    while !is_back() && from.elapsed() < LONG {
+        std::thread::yield_now();
+    }
+    let memory = client.memory().unwrap();
+    assert_eq!((memory.free, memory.held), (memory.chunks, 0));
+    parent.say_and_wait("done");
+}
+
+/// Takes one request, tells of it, and waits to be told to reply; says whether that was wanted. Again and again.
+pub fn holds_requests(mut parent: Parent) {
+    let root = PathBuf::from(parent.text());
+    let server = server(&root);
+    parent.say("serving");
+    loop {
+        let request = server.receive().unwrap();
+        let id = Id::of(&request);
+        parent.say_and_wait("holding");
+        parent.say(answer(request, id).unwrap());
+    }
+}
+
+fn start_holder(root: &Root) -> Child {
+    let mut holder = Child::start("rpc::holds_requests", &[&root.text()]);
+    holder.expect("serving");
+    holder
+}
+
+fn start_servers(root: &Root, claims: &Path, threads: u64) -> Child {
+    let mut servers = Child::start("rpc::serves", &[&root.text(), &claims.to_str().unwrap(), &threads]);
+    servers.expect("serving");
+    servers
+}
+
+fn leave(mut child: Child) {
+    child.say("leave");
+    child.finish();
+}
+
+fn options(root: &Root) -> RootOptions {
+    RootOptions { root: Some(root.path().into()), ..Default::default() }
+}
+
+/// After the dead were recovered: nothing is amiss, and only the `living` are there.
+#[track_caller]
+fn assert_clean(root: &Root, living: u32) -> TopicAudit {
+    let refused = shm::gc(&options(root)).unwrap().refused;
+    assert!(refused.is_empty(), "{refused:?}");
+    let mut audit = shm::audit(&options(root)).unwrap();
+    assert!(audit.abandoned.is_empty() && audit.foreign.is_empty(), "{audit:?}");
+    let service = audit.topics.pop().unwrap();
+    assert!(service.findings.is_empty(), "{:?}", service.findings);
+    assert_eq!((service.living, service.dead), (living, 0), "{service:?}");
+    service
+}
+
+#[test]
+fn each_call_is_answered_once_and_rightly() {
+    let (root, beside) = (Root::new(), tempfile::NamedTempFile::new().unwrap());
+    let claims = Claims::open(beside.path());
+    let count = rounds(2000).min(NUMBERS);
+    let servers: Vec<Child> = (0..3).map(|_| start_servers(&root, beside.path(), 2)).collect();
+    let mut clients: Vec<Child> = (0..3)
+        .map(|number| Child::start("rpc::calls", &[&root.text(), &number, &count, &(1 + 3 * number), &0]))
+        .collect();
+    clients.iter_mut().for_each(|client| client.expect("in"));
+    clients.iter_mut().for_each(|client| client.say("call"));
+    clients.iter_mut().for_each(|client| client.expect("done"));
+    assert_clean(&root, 3 * 2 + 3);
+    clients.into_iter().for_each(leave);
+    for client in 0..3 {
+        assert!(claims.of(client).take(count as usize).all(|claims| claims == 1));
+        assert!(claims.of(client).skip(count as usize).all(|claims| claims == 0));
+    }
+    servers.into_iter().for_each(leave);
+    root.assert_empty();
+}
+
+/// How long it took a client to learn what became of `pending`, whose server is killed meanwhile.
+fn learns<T>(holder: Child, learn: impl FnOnce() -> T) -> (T, Duration) {
+    holder.signal(libc::SIGKILL);
+    let delay = Delay::start();
+    let learnt = learn();
+    let took = delay.elapsed();
+    holder.kill();
+    (learnt, took)
+}
+
+#[test]
+fn a_client_learns_soon_that_its_server_was_killed() {
+    let (root, beside) = (Root::new(), tempfile::NamedTempFile::new().unwrap());
+    let client = client(root.path());
+    for sequence in 0..rounds(10) {
+        let mut holder = start_holder(&root);
+        let pending = send(&client, Id { publisher: 1, sequence }).unwrap();
+        holder.expect("holding");
+        // Another server makes no difference: nobody knows what the dead one did.
+        let other = (sequence % 2 == 0).then(|| start_servers(&root, beside.path(), 1));
+        let (learnt, took) = learns(holder, || pending.wait());
+        assert!(matches!(learnt, Err(Error::PeerDied)), "{learnt:?}");
+        assert!(took < SOON, "{took:?}");
+        other.into_iter().for_each(leave);
+    }
+    assert_clean(&root, 1);
+    drop(client);
+    root.assert_empty();
+}
+
+#[test]
+fn an_idempotent_call_is_answered_by_another_server() {
+    let (root, beside) = (Root::new(), tempfile::NamedTempFile::new().unwrap());
+    let client = idempotent_client(root.path());
+    for sequence in 0..rounds(6) {
+        let mut holder = start_holder(&root);
+        let id = Id { publisher: 1, sequence };
+        let pending = send(&client, id).unwrap();
+        holder.expect("holding");
+        let other = start_servers(&root, beside.path(), 1);
+        let (reply, took) = learns(holder, || pending.wait());
+        check(id, &reply.unwrap());
+        assert!(took < SOON, "{took:?}");
+        leave(other);
+    }
+    drop(client);
+    root.assert_empty();
+}
+
+#[test]
+fn when_the_last_server_is_killed_nobody_waits_for_it() {
+    let root = Root::new();
+    let client = client(root.path());
+    for sequence in 0..rounds(6) {
+        let mut holder = start_holder(&root);
+        let begun = send(&client, Id { publisher: 1, sequence }).unwrap();
+        holder.expect("holding");
+        let queued = send(&client, Id { publisher: 2, sequence }).unwrap();
+        let (learnt, took) = learns(holder, || queued.wait());
+        assert!(matches!(learnt, Err(Error::NoServer { .. })), "{learnt:?}");
+        assert!(took < SOON, "{took:?}");
+        assert!(matches!(begun.wait(), Err(Error::PeerDied)));
+        assert!(matches!(client.call(b"more"), Err(Error::NoServer { .. })));
+    }
+    drop(client);
+    root.assert_empty();
+}
+
+#[test]
+fn a_stopped_server_keeps_nobody_longer_than_the_deadline() {
+    let (root, beside) = (Root::new(), tempfile::NamedTempFile::new().unwrap());
+    let client = client(root.path());
+    let mut holder = start_holder(&root);
+    for sequence in 0..rounds(6) {
+        let mut begun = send(&client, Id { publisher: 1, sequence }).unwrap();
+        holder.expect("holding");
+        holder.signal(libc::SIGSTOP);
+        let mut queued = send(&client, Id { publisher: 2, sequence }).unwrap();
+        for pending in [&mut begun, &mut queued] {
+            for milliseconds in [0, 1, 30] {
+                let (timeout, delay) = (Duration::from_millis(milliseconds), Delay::start());
+                assert!(pending.wait_timeout(timeout).unwrap().is_none());
+                assert!(delay.elapsed() < timeout + SOON, "{:?}", delay.elapsed());
+            }
+        }
+        // Others go on, with what was sent before, too.
+        let other = start_servers(&root, beside.path(), 1);
+        check(Id { publisher: 2, sequence }, &queued.wait().unwrap());
+        let id = Id { publisher: 3, sequence };
+        check(id, &send(&client, id).unwrap().wait_timeout(LONG).unwrap().unwrap());
+        leave(other);
+        drop(begun);
+        holder.signal(libc::SIGCONT);
+        holder.say("reply");
+        holder.expect("false");
+    }
+    holder.kill();
+    assert_clean(&root, 1);
+    drop(client);
+    root.assert_empty();
+}
+
+/// Has calls in each of their states, and a reply that it holds, until it is killed.
+pub fn calls_and_holds(mut parent: Parent) {
+    let root = PathBuf::from(parent.text());
+    let client = client(&root);
+    let all: Vec<Pending<'_>> =
+        (0..5).map(|sequence| send(&client, Id { publisher: 1, sequence }).unwrap()).collect();
+    parent.say_and_wait("sent");
+    let mut all = all.into_iter();
+    let held = all.next().unwrap().wait().unwrap();
+    check(Id { publisher: 1, sequence: 0 }, &held);
+    parent.say_and_wait("holding");
+    drop((held, all));
+}
+
+#[test]
+fn what_a_killed_client_had_comes_back() {
+    let root = Root::new();
+    let server = server(root.path());
+    for _ in 0..rounds(6) {
+        let mut dead = Child::start("rpc::calls_and_holds", &[&root.text()]);
+        dead.expect("sent");
+        let take = || {
+            let request = server.receive_timeout(LONG).unwrap().expect("a request");
+            let id = Id::of(&request);
+            (request, id)
+        };
+        for _ in 0..2 {
+            let (request, id) = take();
+            assert!(answer(request, id).unwrap());
+        }
+        let (begun, id) = take();
+        let (dropped, _) = take();
+        dead.say("take one");
+        dead.expect("holding");
+        let memory = server.memory().unwrap();
+        assert_eq!(memory.held, 1, "the one that it holds: {memory:?}");
+        dead.kill();
+        assert!(!begun.is_cancelled(), "nobody knows yet");
+        shm::gc(&options(&root)).unwrap();
+        assert!(begun.is_cancelled());
+        // The request lies in the dead one's memory, and stays readable.
+        id.check(&begun);
+        assert!(!answer(begun, id).unwrap());
+        drop(dropped);
+        assert_eq!(server.waiting(), 1);
+        assert!(server.try_receive().unwrap().is_none(), "what it had queued is nobody's");
+        let memory = server.memory().unwrap();
+        assert_eq!((memory.free, memory.held), (memory.chunks, 0), "{memory:?}");
+        // Who comes next takes the dead one's segments away.
+        drop(client(root.path()));
+        assert_eq!(assert_clean(&root, 1).orphans, 0);
+    }
+    drop(server);
+    root.assert_empty();
+}
+
+/// Takes some replies of a stream, tells, and takes no more until it is killed.
+pub fn takes_of_a_stream(mut parent: Parent) {
+    let root = PathBuf::from(parent.text());
+    let client = client(&root);
+    let mut pending = client.send(b"all").unwrap();
+    parent.say("sent");
+    for part in 0..10u8 {
+        assert_eq!(*pending.next().unwrap().unwrap(), [part]);
+    }
+    parent.say_and_wait("taken");
+    drop(pending);
+}
+
+#[test]
+fn a_stream_to_a_killed_client_ends() {
+    let root = Root::new();
+    let server = server(root.path());
+    for _ in 0..rounds(6) {
+        let mut dead = Child::start("rpc::takes_of_a_stream", &[&root.text()]);
+        dead.expect("sent");
+        let mut request = server.receive_timeout(LONG).unwrap().unwrap();
+        for part in 0..11u8 {
+            assert!(request.send_part(&[part]).unwrap());
+        }
+        dead.expect("taken");
+        dead.signal(libc::SIGKILL);
+        let delay = Delay::start();
+        assert!(!request.send_part(&[11]).unwrap());
+        assert!(delay.elapsed() < SOON, "{:?}", delay.elapsed());
+        dead.kill();
+        assert!(request.is_cancelled());
+        drop(request);
+        let memory = server.memory().unwrap();
+        assert_eq!((memory.free, memory.held), (memory.chunks, 0), "{memory:?}");
+    }
+    assert_clean(&root, 1);
+    drop(server);
+    root.assert_empty();
+}
+
+/// Sends some replies of a stream to each request, and no more until it is killed.
+pub fn sends_a_stream(mut parent: Parent) {
+    let server = server(Path::new(&parent.text()));
+    parent.say("serving");
+    let mut request = server.receive().unwrap();
+    for part in 0..10u8 {
+        assert!(request.send_part(&[part]).unwrap());
+    }
+    parent.say_and_wait("sent");
+}
+
+#[test]
+fn a_stream_of_a_killed_server_ends() {
+    let root = Root::new();
+    for sequence in 0..rounds(6) {
+        // What has begun isn't asked for again, idempotent or not: replies would come twice.
+        let is_idempotent = sequence % 2 == 0;
+        let client = if is_idempotent { idempotent_client(root.path()) } else { client(root.path()) };
+        let mut dead = Child::start("rpc::sends_a_stream", &[&root.text()]);
+        dead.expect("serving");
+        let mut pending = client.send(b"all").unwrap();
+        for part in 0..9u8 {
+            assert_eq!(*pending.next().unwrap().unwrap(), [part]);
+        }
+        dead.expect("sent");
+        let ((), took) = learns(dead, || {
+            // The one that it had sent is there, alive or dead.
+            assert_eq!(*pending.next().unwrap().unwrap(), [9]);
+            assert!(matches!(pending.next(), Err(Error::PeerDied)));
+        });
+        assert!(took < SOON, "{took:?}");
+        drop(pending);
+        assert_clean(&root, 1);
+        drop(client);
+    }
+    root.assert_empty();
+}
+
+/// Also when its thread panics, so that nobody waits for it.
+struct SetWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for SetWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn servers_that_come_and_go_leave_no_call_unanswered() {
+    let (root, beside) = (Root::new(), tempfile::NamedTempFile::new().unwrap());
+    let claims = Claims::open(beside.path());
+    let count = rounds(4000).min(NUMBERS);
+    let mut clients: Vec<Child> =
+        (0..2).map(|number| Child::start("rpc::calls", &[&root.text(), &number, &count, &4, &1])).collect();
+    clients.iter_mut().for_each(|client| client.expect("in"));
+    clients.iter_mut().for_each(|client| client.say("call"));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _over = SetWhenDropped(&over);
+        // Now none is there, now two.
+        scope.spawn(|| {
+            let mut servers = std::collections::VecDeque::new();
+            while !over.load(Ordering::Relaxed) {
+                servers.push_back(start_servers(&root, beside.path(), 2));
+                if servers.len() == 2 {
+                    servers.drain(..).for_each(leave);
+                }
+            }
+            servers.into_iter().for_each(leave);
+        });
+        clients.iter_mut().for_each(|client| client.expect("done"));
+    });
+    assert_clean(&root, 2);
+    clients.into_iter().for_each(leave);
+    for client in 0..2 {
+        // None died, so none was asked twice.
+        assert!(claims.of(client).take(count as usize).all(|claims| claims == 1));
+    }
+    root.assert_empty();
+}
+
+/// Calls until it is told to leave, or killed: each call ends rightly and in time. Says how many ended how.
+pub fn calls_in_a_storm(mut parent: Parent) {
+    let (root, number) = (PathBuf::from(parent.text()), parent.number());
+    let is_idempotent = number % 2 == 1;
+    let client = if is_idempotent { idempotent_client(&root) } else { client(&root) };
+    let mut random = Random::new(number);
+    parent.say("in");
+    let (parent, over) = (Arc::new(parent), Arc::new(AtomicBool::new(false)));
+    let (told_by, told) = (parent.clone(), over.clone());
+    // Nobody joins it: a call that ended wrongly ends this process.
+    std::thread::spawn(move || {
+        told_by.hear();
+        told.store(true, Ordering::Relaxed);
+    });
+    let mut counts = [0u64; 4];
+    for sequence in 0..NUMBERS {
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
+        let id = Id { publisher: number, sequence };
+        let timeout = Duration::from_millis(random.below(40));
+        let delay = Delay::start();
+        let ended = send(&client, id).and_then(|mut pending| pending.wait_timeout(timeout));
+        let took = delay.elapsed();
+        assert!(took < timeout + SOON, "{ended:?} of {id:?} after {took:?}, where {timeout:?} were meant");
+        let which = match ended {
+            Ok(Some(reply)) => {
+                check(id, &reply);
+                0
+            }
+            Ok(None) => 1,
+            Err(Error::PeerDied) if !is_idempotent => 2,
+            Err(Error::NoServer { .. }) if !is_idempotent => {
+                std::thread::sleep(Duration::from_millis(1));
+                3
+            }
+            Err(error) => panic!("{id:?}: {error}"),
+        };
+        counts[which] += 1;
+    }
+    parent.say(counts.map(|count| count.to_string()).join(" "));
+}
+
+/// Who is there while random ones of them are killed.
+struct Storm {
+    claims: PathBuf,
+    servers: Vec<Child>,
+    clients: Vec<Child>,
+    /// The number of the next client: none has one of before.
+    next: u64,
+    // Last: not while anybody uses it.
+    root: Root,
+}
+
+impl Storm {
+    fn start_client(&mut self) -> Child {
+        let mut client = Child::start("rpc::calls_in_a_storm", &[&self.root.text(), &self.next]);
+        client.expect("in");
+        self.next += 1;
+        client
+    }
+
+    fn start_server(&self) -> Child {
+        start_servers(&self.root, &self.claims, 2)
+    }
+
+    /// Kills one, and starts another in its place.
+    fn blow(&mut self, which: usize) {
+        if which < self.servers.len() {
+            self.servers.remove(which).kill();
+            self.servers.push(self.start_server());
+        } else {
+            self.clients.remove(which - self.servers.len()).kill();
+            let client = self.start_client();
+            self.clients.push(client);
+        }
+    }
+}
+
+#[test]
+fn whoever_is_killed_each_call_ends_rightly_and_in_time() {
+    let (root, beside) = (Root::new(), tempfile::NamedTempFile::new().unwrap());
+    let claims = Claims::open(beside.path());
+    let mut random = Random::printed();
+    let mut storm =
+        Storm { root, claims: beside.path().into(), servers: Vec::new(), clients: Vec::new(), next: 0 };
+    storm.servers = (0..2).map(|_| storm.start_server()).collect();
+    for _ in 0..3 {
+        let client = storm.start_client();
+        storm.clients.push(client);
+    }
+    let mut kills_of_servers = 0;
+    let (from, wanted) = (Instant::now(), Duration::from_secs(rounds(4).min(80)));
+    while from.elapsed() < wanted && storm.next < CLIENTS {
+        std::thread::sleep(Duration::from_millis(random.below(200)));
+        let which = random.below(5) as usize;
+        kills_of_servers += u64::from(which < 2);
+        storm.blow(which);
+        storm.clients.iter_mut().for_each(|client| assert!(client.is_alive(), "a client ended by itself"));
+    }
+    let mut ended = [0; 4];
+    let number_of_clients = storm.next;
+    for mut client in storm.clients.drain(..) {
+        client.say("leave");
+        let said = client.hear();
+        ended.iter_mut().zip(said.split(' ')).for_each(|(sum, count)| *sum += count.parse::<u64>().unwrap());
+        client.finish();
+    }
+    let [answered, at_deadline, peer_died, no_server] = ended;
+    eprintln!("{answered} answered, {at_deadline} at the deadline, {peer_died} died, {no_server} no server");
+    assert!(answered > 0);
+    for client in 0..number_of_clients {
+        // Only what may be is done twice, and only when a server died of it.
+        let most = if client % 2 == 1 { 1 + kills_of_servers.min(254) as u8 } else { 1 };
+        assert!(claims.of(client).all(|claims| claims <= most), "client {client}");
+    }
+    assert_clean(&storm.root, 2 * 2);
+    drop(client(storm.root.path()));
+    assert_eq!(assert_clean(&storm.root, 2 * 2).orphans, 0);
+    storm.servers.drain(..).for_each(leave);
+    storm.root.assert_empty();
+}
