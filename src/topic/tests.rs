@@ -8,7 +8,7 @@ use super::layout::{segment_name, SegmentState, SegmentWord, PEERS_MAGIC};
 use super::remove::REMOVED;
 use super::*;
 
-const WANTED: Wanted = Wanted { capacity: 4, participants: 4, holds: 3, mode: 0, group: None };
+const WANTED: Wanted = Wanted { capacity: 4, participants: 4, holds: 3, calls: None, mode: 0, group: None };
 
 fn new_root() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap()
