@@ -14,7 +14,7 @@
 //! before the one before: the request before QUEUED, a hold before CLAIMED, the reply before ANSWERED, the end of a hold before IDLE.
 
 use crate::ring::{ChunkId, INDEX_BITS};
-use crate::sync::{barrier_after_rmw, store_then_barrier, Ordering, Word};
+use crate::sync::{barrier_after_rmw, Ordering, Word};
 
 /// Words of a call, of which the last are reserved: one cache line.
 pub(crate) const WORDS: usize = 8;
@@ -171,8 +171,20 @@ impl<'a> Call<'a> {
 
     /// The server's: gives a stream up whose last reply the client may have yet to take. True: it had taken it, and the call is failed.
     pub(crate) fn give_up(&self, token: u32, server: u32) -> bool {
+        // Bounded: it changes when a server of this stream goes to sleep or is woken.
+        for _ in 0..1 << 20 {
+            let seen = self.eager.load(Ordering::SeqCst);
+            // After that load: if the call is a later one's by now, whatever that one's server says is in `seen`, or makes the exchange fail.
+            if self.state().token != token {
+                return false;
+            }
+            let said = u64::from(token) << 32 | GIVEN_UP;
+            if self.eager.compare_exchange(seen, said, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+                break;
+            }
+        }
         // SeqCst, with `asks_in_vain`: if the client isn't seen to want more, it sees this when it does.
-        store_then_barrier(self.eager, u64::from(token) << 32 | GIVEN_UP);
+        barrier_after_rmw();
         self.fail(token, server, Failure::Dropped)
     }
 
@@ -229,5 +241,40 @@ mod tests {
         }
         assert_eq!(State::of(0), State { token: 0, stage: Stage::Idle });
         assert_eq!(State::of(9 << KIND).stage, Stage::Unknown);
+    }
+    const TOKEN: u32 = 1;
+    const SERVER: u32 = 7;
+
+    fn answered() -> (ChunkId, State) {
+        let reply = ChunkId::new(2, 3);
+        (reply, State { token: TOKEN, stage: Stage::Answered(reply) })
+    }
+
+    fn answered_call(words: &[Word]) -> Call<'_> {
+        let call = Call::new(words);
+        assert!(call.claim(call.queue(ChunkId::new(1, 0)), SERVER));
+        assert!(call.answer(TOKEN, SERVER, answered().0));
+        call
+    }
+
+    #[test]
+    fn a_stream_that_is_given_up_stays_so_until_its_client_asks() {
+        let words: [Word; WORDS] = std::array::from_fn(|_| Word::new(0));
+        let call = answered_call(&words);
+        assert!(!call.give_up(TOKEN, SERVER), "the client has yet to take the reply");
+        // The wake for the reply before comes late.
+        crate::wait::wake_one((call.eager, 1), &Word::new(0));
+        assert!(call.taken(answered().1, Some(SERVER)));
+        assert!(call.asks_in_vain(TOKEN));
+    }
+
+    #[test]
+    fn who_comes_too_late_to_give_up_leaves_the_next_call_alone() {
+        let words: [Word; WORDS] = std::array::from_fn(|_| Word::new(0));
+        let call = answered_call(&words);
+        assert!(!call.give_up(TOKEN, SERVER));
+        assert!(!call.give_up(TOKEN - 1, SERVER + 1), "the call before was another server's");
+        assert!(call.taken(answered().1, Some(SERVER)));
+        assert!(call.asks_in_vain(TOKEN));
     }
 }

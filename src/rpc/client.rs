@@ -465,7 +465,7 @@ impl<'a> Pending<'a> {
             call.fail(self.token, server, Failure::Died);
             return;
         }
-        wake_one(call.eager, topic.own_wakes(server));
+        wake_one((call.eager, 1), topic.own_wakes(server));
     }
 
     /// Sends the request once more, to another server.

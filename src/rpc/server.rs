@@ -171,9 +171,14 @@ impl Server {
         }
     }
 
-    /// How many requests wait for a server.
+    /// How many requests wait for a server. 0 in the child of a fork, for which none does.
     pub fn waiting(&self) -> u64 {
-        self.member.topic.queue().len()
+        let topic = &self.member.topic;
+        if topic.token().is_ours() {
+            topic.queue().len()
+        } else {
+            0
+        }
     }
 
     /// How this server's memory is used.
@@ -304,7 +309,9 @@ impl<'a> Request<'a> {
 
     /// Whether nobody waits for a reply any more: the client cancelled the call or died.
     pub fn is_cancelled(&self) -> bool {
-        !self.call().is_some_and(|call| {
+        // In the child of a fork nothing can be looked at, and nobody waits for it.
+        let call = self.call().filter(|_| self.server.member.topic.token().is_ours());
+        !call.is_some_and(|call| {
             let State { token, stage } = call.state();
             token == self.id.token && matches!(stage, Stage::Claimed(_) | Stage::Answered(_))
         })
@@ -350,7 +357,7 @@ impl<'a> Request<'a> {
             member.discard(chunk);
             return false;
         };
-        wake_one(call.waiting, topic.own_wakes(self.id.client));
+        wake_one((call.waiting, 1), topic.own_wakes(self.id.client));
         sent.borrow_mut().push_back((self.id, chunk.id));
         true
     }
@@ -374,7 +381,7 @@ impl Drop for Request<'_> {
         let topic = &member.topic;
         if topic.token().is_ours() && !self.is_over {
             if let Some(call) = self.call().filter(|call| call.give_up(self.id.token, topic.index())) {
-                wake_one(call.waiting, topic.own_wakes(self.id.client));
+                wake_one((call.waiting, 1), topic.own_wakes(self.id.client));
             }
         }
         member.release(self.hold);
