@@ -54,4 +54,6 @@ mod server;
 #[cfg(not(loom))]
 pub use client::{Client, Pending, Reply, RequestLoan};
 #[cfg(not(loom))]
+pub(crate) use server::Draft;
+#[cfg(not(loom))]
 pub use server::{ReplyLoan, Request, Server};
