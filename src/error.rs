@@ -148,8 +148,8 @@ pub enum Error {
     /// This process is a fork of the one that made the handle.
     #[error("this handle belongs to the parent of a fork; make a new one in the child")]
     Forked,
-    /// The handle was closed while this loan was out.
-    #[error("the publisher of this loan was closed")]
+    /// The loan outlived its publisher or client, or its request, which the C interface allows.
+    #[error("this loan can't be published or sent any more: its publisher or client was destroyed, or its request has ended")]
     Closed,
     /// The operating system refused.
     #[error("{call} on {path}: {source}{advice}", advice = advice(source))]

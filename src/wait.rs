@@ -145,13 +145,23 @@ pub(crate) fn sleep_until(
     ready()
 }
 
-/// The other side of [`sleep_until`] for a word of one sleeper, after what it waits for was done by a SeqCst read-modify-write.
+/// The other side of [`sleep_until`] for one sleeper, after what it waits for was done by a SeqCst read-modify-write.
 #[inline]
-pub(crate) fn wake_one(waiting: &Word, wakes: &Word) {
+pub(crate) fn wake_one((word, bit): (&Word, u64), wakes: &Word) {
     barrier_after_rmw();
     // P2.
-    if waiting.load(Ordering::SeqCst) != 0 {
-        take_and_wake(std::slice::from_ref(waiting), wakes);
+    if word.load(Ordering::SeqCst) & bit != 0 {
+        take_one_and_wake(word, bit, wakes);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn take_one_and_wake(word: &Word, bit: u64, wakes: &Word) {
+    // What else the word says isn't the waker's.
+    if word.fetch_and(!bit, Ordering::SeqCst) & bit != 0 {
+        wakes.fetch_add(1, Ordering::SeqCst);
+        futex::wake_all(wakes);
     }
 }
 

@@ -144,3 +144,26 @@ fn plain() {
         format!("id={n} x={x} y={y} z={z}")
     });
 }
+
+/// A service in C, in turns its client first and its server first.
+#[test]
+fn add() {
+    let sums: String = (0..COUNT - 1).map(|n| format!("{n} + {} = {}\n", n + 1, 2 * n + 1)).collect();
+    let expected = format!("{sums}{} + {} failed: the sum is too large\n", COUNT - 1, i32::MAX);
+    for is_client_first in [true, false] {
+        let root = tempfile::Builder::new().prefix("shm-examples-").tempdir_in("/dev/shm").expect("a root");
+        let start =
+            |role: &str| Program::start(&programs()[1].join(format!("add_{role}")), "/example", root.path());
+        let (client, server) = if is_client_first {
+            let client = start("client");
+            (client, start("server"))
+        } else {
+            let server = start("server");
+            (start("client"), server)
+        };
+        assert_eq!(client.output("the client"), expected);
+        assert_eq!(server.output("the server"), format!("served {COUNT}, cancelled 0\n"));
+        let left: Vec<_> = fs::read_dir(root.path()).expect("the root").collect();
+        assert!(left.is_empty(), "left {left:?}");
+    }
+}

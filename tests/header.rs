@@ -5,8 +5,25 @@ use std::fs;
 use std::path::Path;
 
 /// The files of src/ffi that have something for the header, in its order.
-const SOURCES: [&str; 9] =
-    ["version", "status", "error", "options", "publisher", "loan", "subscriber", "sample", "upkeep"];
+const SOURCES: [&str; 17] = [
+    "version",
+    "status",
+    "error",
+    "options",
+    "publisher",
+    "loan",
+    "subscriber",
+    "sample",
+    "service_options",
+    "client",
+    "request_loan",
+    "pending",
+    "reply",
+    "server",
+    "request",
+    "reply_loan",
+    "upkeep",
+];
 
 fn source(name: &str) -> String {
     format!("{}/src/ffi/{name}.rs", env!("CARGO_MANIFEST_DIR"))

@@ -11,32 +11,38 @@
  * as a sample that it holds until `shm_sample_release`. Who comes first makes the topic, who leaves last
  * removes it.
  *
+ * A service is a name as well, apart from those of topics. A client writes a request into shared memory (`shm_client_loan`,
+ * `shm_request_loan_send`), or has one copied there (`shm_client_send`, `shm_client_call`); one of the service's servers
+ * receives it (`shm_server_receive`), reads it in place and replies in the same ways. A call ends in exactly one of these:
+ * its replies, an error of the function that was called, an error of this interface, or its cancellation; whatever dies,
+ * and whenever.
+ *
  * What holds for every function, and isn't repeated there:
  *
  * Status. A function that can fail returns an `int32_t`: `SHM_OK`, which is 0; an error, below 0; or an
- * outcome that is no error, above 0 (`SHM_WOULD_BLOCK`, `SHM_TIMED_OUT`). A number never changes its
+ * outcome that is no error, above 0 (`SHM_WOULD_BLOCK`, `SHM_TIMED_OUT`, `SHM_END`, `SHM_CANCELLED`). A number never changes its
  * meaning. After an error `shm_last_error_message` says in words what was wrong.
  *
  * Outputs. They are written last, and only when `SHM_OK` is returned; otherwise they are untouched.
  *
- * C1, handles. A handle is used from its creation until its `_destroy` or `_release`, and not after that.
+ * C1, handles. A handle is used from its creation until its `_destroy` or `_release`, or another function that ends it, and not
+ * after that.
  * `_destroy` and `_release` of NULL do nothing; any other function answers a NULL that it can't use with
  * `SHM_ERR_NULL`, or with NULL or 0 where it returns no status.
  *
  * C2, arguments. A pointer that isn't NULL points to what the function's comment says, for as long as the
- * call runs: nothing keeps it. Strings end with a NUL byte. A topic's name is UTF-8, a root is a path.
+ * call runs: nothing keeps it. Strings end with a NUL byte. Names are UTF-8, a root is a path.
  *
- * C3, threads. Any thread may use a handle, one at a time; a publisher's loans count as part of it.
- * Different handles are independent. Samples are apart from their subscriber: each may be read by any
+ * C3, threads. Any thread may use a handle, one at a time; a publisher's loans count as part of it, a client's request loans,
+ * pendings and replies, and a server's requests and reply loans. Different handles are independent. Samples are apart from their subscriber: each may be read by any
  * threads at any time, also while the subscriber is destroyed and after that, and then be released by one.
  *
- * C4, the end. `_destroy` of a publisher or subscriber runs while no other call on it does, nor one on a
- * publisher's loans; a subscriber's samples may be read and released meanwhile. Loans and samples that are
- * still out stay valid: each still has to be destroyed or released, and the last one takes with it what the
- * handle left behind.
+ * C4, the end. `_destroy` runs while no other call on the handle does, nor one on what counts as part of it; a subscriber's
+ * samples may be read and released meanwhile. What the handle gave out and is still out stays valid: each still has to be
+ * ended, and the last one takes with it what the handle left behind.
  *
  * Forks. In the child of a fork the handles of the parent are dead: calls give `SHM_ERR_FORKED`, and
- * memory behind loans and samples must not be touched. Make new handles there.
+ * memory behind loans, samples, requests and replies must not be touched. Make new handles there.
  *
  * Signals. They harm no call: none fails, and no wait ends early, because of one. A signal handler calls no
  * function of this interface: none is async-signal-safe, as they may allocate memory.
@@ -79,14 +85,24 @@
 #define SHM_OK 0
 
 /**
- * No message has come yet, or no room for one. An outcome, not an error.
+ * No message, request or reply has come yet, or no room for a message. An outcome, not an error.
  */
 #define SHM_WOULD_BLOCK 1
 
 /**
- * No message came in the time given, or no room for one. An outcome, not an error.
+ * No message, request or reply came in the time given, or no room for a message. An outcome, not an error.
  */
 #define SHM_TIMED_OUT 2
+
+/**
+ * No further reply comes: the call is over. An outcome, not an error.
+ */
+#define SHM_END 3
+
+/**
+ * Nobody waits for the reply any more: the client cancelled the call, or died. An outcome, not an error.
+ */
+#define SHM_CANCELLED 4
 
 /**
  * An argument is NULL that must not be.
@@ -94,7 +110,7 @@
 #define SHM_ERR_NULL -1
 
 /**
- * The topic's name can't be used.
+ * The name of the topic or service can't be used.
  */
 #define SHM_ERR_INVALID_NAME -2
 
@@ -104,7 +120,7 @@
 #define SHM_ERR_INVALID_OPTION -3
 
 /**
- * The publisher's memory budget can't take the message.
+ * The memory budget of the publisher, client or server can't take the message, request or reply.
  */
 #define SHM_ERR_OUT_OF_MEMORY -4
 
@@ -114,12 +130,12 @@
 #define SHM_ERR_NO_SPACE -5
 
 /**
- * Every participant entry of the topic is taken by a living publisher or subscriber.
+ * Every participant entry of the topic or service is taken by a living participant.
  */
 #define SHM_ERR_NO_PARTICIPANT -6
 
 /**
- * The subscriber holds as many samples as it may.
+ * The subscriber holds as many samples as it may; a client replies; a server requests.
  */
 #define SHM_ERR_NO_HOLD -7
 
@@ -174,7 +190,7 @@
 #define SHM_ERR_WRONG_SIZE -17
 
 /**
- * The loan can't be published any more: its publisher was destroyed.
+ * The loan can't be published or sent any more: its publisher or client was destroyed, or its request has ended.
  */
 #define SHM_ERR_CLOSED -18
 
@@ -189,9 +205,49 @@
 #define SHM_ERR_TOO_LARGE -20
 
 /**
+ * As many calls of the client are in flight as may be.
+ */
+#define SHM_ERR_TOO_MANY_CALLS -21
+
+/**
+ * The service's queue has no room for another request.
+ */
+#define SHM_ERR_QUEUE_FULL -22
+
+/**
+ * Nobody serves the service.
+ */
+#define SHM_ERR_NO_SERVER -23
+
+/**
+ * The server that had begun with the request died, or left; whether it did what was asked for isn't known.
+ */
+#define SHM_ERR_PEER_DIED -24
+
+/**
+ * The server gave the request up without a reply.
+ */
+#define SHM_ERR_NO_REPLY -25
+
+/**
+ * The function that was called failed: `shm_last_error_code` and `shm_last_error_message` are what it says.
+ */
+#define SHM_ERR_REMOTE -26
+
+/**
  * For `shm_subscriber_options.history`: every message that the topic still has.
  */
 #define SHM_HISTORY_ALL UINT32_MAX
+
+/**
+ * For `shm_client_call` and `shm_pending_wait`: as long as it takes.
+ */
+#define SHM_WAIT_FOREVER UINT64_MAX
+
+/**
+ * Calls the functions of a service.
+ */
+typedef struct shm_client shm_client;
 
 /**
  * Shared memory lent to write a message into.
@@ -199,14 +255,44 @@
 typedef struct shm_loan shm_loan;
 
 /**
+ * A call in flight: a request that was sent, whose reply is for later.
+ */
+typedef struct shm_pending shm_pending;
+
+/**
  * Publishes messages on a topic.
  */
 typedef struct shm_publisher shm_publisher;
 
 /**
+ * A reply that a client holds: it stays as it is, where it is, until it is released.
+ */
+typedef struct shm_reply shm_reply;
+
+/**
+ * Shared memory lent to write a reply into.
+ */
+typedef struct shm_reply_loan shm_reply_loan;
+
+/**
+ * A request that a server holds, to be replied to: it stays as it is, where it is, until it ends.
+ */
+typedef struct shm_request shm_request;
+
+/**
+ * Shared memory lent to write a request into.
+ */
+typedef struct shm_request_loan shm_request_loan;
+
+/**
  * A message that a subscriber holds: it stays as it is, where it is, until it is released.
  */
 typedef struct shm_sample shm_sample;
+
+/**
+ * Serves the requests of a service, each of which goes to exactly one of its servers.
+ */
+typedef struct shm_server shm_server;
 
 /**
  * Receives the messages of a topic.
@@ -374,6 +460,121 @@ typedef struct shm_topic_info {
 } shm_topic_info;
 
 /**
+ * How a client is made. `shm_client_options_init` sets it to the defaults.
+ */
+typedef struct shm_client_options {
+    /**
+     * sizeof(shm_client_options), set by `shm_client_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * The directory that holds the services. NULL: $SHM_ROOT, else /dev/shm/shm-<uid>.
+     */
+    const char *root;
+    /**
+     * How many requests the service's queue takes at least: a power of two from 2 to 1,048,576. 0: as it has them, 256 when made.
+     */
+    uint32_t capacity;
+    /**
+     * How many clients and servers the service takes at least: up to 1,024. 0: as it has them, 64 when made.
+     */
+    uint32_t participants;
+    /**
+     * How many replies a client, and requests a server, may hold at least: up to 256. 0: as the service has them, 64 when made.
+     */
+    uint32_t holds;
+    /**
+     * How many calls of a client may be in flight at least: up to 256. 0: as the service has them, 64 when made.
+     */
+    uint32_t calls;
+    /**
+     * Bytes of shared memory that this client's requests may take. 0: 256 MiB.
+     */
+    uint64_t memory;
+    /**
+     * 1: a call waits for a server to come when there is none. 0: it fails with SHM_ERR_NO_SERVER.
+     */
+    uint32_t wait_for_server;
+    /**
+     * 1: a request whose server died is sent once more, to another one: only for functions that may be carried out twice.
+     * 0: it fails with SHM_ERR_PEER_DIED.
+     */
+    uint32_t idempotent;
+    /**
+     * The permission bits of the service's files: 0600, 0640 or 0660, whatever the umask says; the directory can be entered by
+     * who may read. An existing service must have the same. 0: as the service has it; when made 0600, with a group 0660.
+     */
+    uint32_t mode;
+    /**
+     * 1: the members of `group` share the service. 0: it is this user's alone, and `group` must be 0.
+     */
+    uint32_t has_group;
+    /**
+     * The group, by its id, whose members may join, recover and remove the service, each with this option. They need a root of
+     * their own, which is made for them when it isn't there (mode 0770, with that group), as the default root is its
+     * user's alone; and they are trusted not to be malicious.
+     */
+    uint32_t group;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} shm_client_options;
+
+/**
+ * How a server is made. `shm_server_options_init` sets it to the defaults.
+ */
+typedef struct shm_server_options {
+    /**
+     * sizeof(shm_server_options), set by `shm_server_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * The directory that holds the services. NULL: $SHM_ROOT, else /dev/shm/shm-<uid>.
+     */
+    const char *root;
+    /**
+     * How many requests the service's queue takes at least: a power of two from 2 to 1,048,576. 0: as it has them, 256 when made.
+     */
+    uint32_t capacity;
+    /**
+     * How many clients and servers the service takes at least: up to 1,024. 0: as it has them, 64 when made.
+     */
+    uint32_t participants;
+    /**
+     * How many replies a client, and requests a server, may hold at least: up to 256. 0: as the service has them, 64 when made.
+     */
+    uint32_t holds;
+    /**
+     * How many calls of a client may be in flight at least: up to 256. 0: as the service has them, 64 when made.
+     */
+    uint32_t calls;
+    /**
+     * Bytes of shared memory that this server's replies may take. 0: 256 MiB.
+     */
+    uint64_t memory;
+    /**
+     * The permission bits of the service's files: 0600, 0640 or 0660, whatever the umask says; the directory can be entered by
+     * who may read. An existing service must have the same. 0: as the service has it; when made 0600, with a group 0660.
+     */
+    uint32_t mode;
+    /**
+     * 1: the members of `group` share the service. 0: it is this user's alone, and `group` must be 0.
+     */
+    uint32_t has_group;
+    /**
+     * The group, by its id, whose members may join, recover and remove the service, each with this option. They need a root of
+     * their own, which is made for them when it isn't there (mode 0770, with that group), as the default root is its
+     * user's alone; and they are trusted not to be malicious.
+     */
+    uint32_t group;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} shm_server_options;
+
+/**
  * What `shm_gc` did. Set `struct_size` to sizeof(shm_collected) before it is filled in.
  */
 typedef struct shm_collected {
@@ -468,6 +669,12 @@ const char *shm_status_string(int32_t status);
  * the next call of this thread that fails, or until the thread ends: copy what is to be kept.
  */
 const char *shm_last_error_message(void);
+
+/**
+ * The code that the function gave which was called, when the last call of this thread that failed did so with SHM_ERR_REMOTE;
+ * otherwise 0. `shm_last_error_message` gives the function's own words then.
+ */
+int32_t shm_last_error_code(void);
 
 /**
  * Sets `options` to the defaults and its `struct_size`.
@@ -744,6 +951,369 @@ uint64_t shm_sample_timestamp(const struct shm_sample *sample);
  * `shm_subscriber_destroy` runs, and after that.
  */
 void shm_sample_release(struct shm_sample *sample);
+
+/**
+ * Sets `options` to the defaults and its `struct_size`.
+ *
+ * The struct stays the caller's. Errors: SHM_ERR_NULL. Any thread may call this at any time.
+ */
+int32_t shm_client_options_init(struct shm_client_options *options);
+
+/**
+ * Sets `options` to the defaults and its `struct_size`.
+ *
+ * The struct stays the caller's. Errors: SHM_ERR_NULL. Any thread may call this at any time.
+ */
+int32_t shm_server_options_init(struct shm_server_options *options);
+
+/**
+ * Joins `service` as a client, making the service when it doesn't exist.
+ *
+ * `options` may be NULL for the defaults. On SHM_OK `*client` is the caller's, to be ended with
+ * `shm_client_destroy`. Any thread may call this at any time.
+ *
+ * Errors: SHM_ERR_NULL, SHM_ERR_INVALID_NAME, SHM_ERR_INVALID_OPTION; SHM_ERR_MISMATCH when the service
+ * exists and is smaller than `options` ask for, or shared with others; SHM_ERR_NO_PARTICIPANT, SHM_ERR_NO_SPACE,
+ * SHM_ERR_NOT_TRUSTED, SHM_ERR_VERSION, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_client_create(const char *service,
+                          const struct shm_client_options *options,
+                          struct shm_client **client);
+
+/**
+ * Ends calling and leaves the service.
+ *
+ * What is still out stays valid: pendings may be waited for and replies read, but request loans can't be sent any more
+ * (SHM_ERR_CLOSED). The client leaves the service when the last of them has ended. Runs while no other call on `client` does, nor one
+ * on its request loans, pendings and replies.
+ */
+void shm_client_destroy(struct shm_client *client);
+
+/**
+ * Lends `size` bytes of shared memory to write a request into: no copy is made when it is sent.
+ *
+ * The bytes are aligned to 64 and their content is unspecified. On SHM_OK `*loan` is the caller's, to be ended
+ * with `shm_request_loan_send` or `shm_request_loan_destroy`. One thread at a time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the client's memory is used up by loans and by requests that servers hold;
+ * SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_client_loan(struct shm_client *client,
+                        size_t size,
+                        struct shm_request_loan **loan);
+
+/**
+ * Sends a copy of the `size` bytes at `data` as a request; the reply is for later. Never waits.
+ *
+ * `data` is only read during the call; it may be NULL when `size` is 0. On SHM_OK `*pending` is the caller's, to be ended with
+ * `shm_pending_destroy`. As many calls may be in flight as the option `calls` says. One thread at a time.
+ *
+ * Errors: those of `shm_client_loan` and `shm_request_loan_send`.
+ */
+int32_t shm_client_send(struct shm_client *client,
+                        const void *data,
+                        size_t size,
+                        struct shm_pending **pending);
+
+/**
+ * Sends a copy of the `size` bytes at `data` as a request and waits for the reply up to `timeout_ns` nanoseconds, or with
+ * SHM_WAIT_FOREVER as long as it takes.
+ *
+ * `data` is only read during the call; it may be NULL when `size` is 0. On SHM_OK `*reply` is the caller's, to be ended with
+ * `shm_reply_release`. Otherwise the call is cancelled. Of several replies it is the first, and no other one comes: see
+ * `shm_client_send`. One thread at a time.
+ *
+ * Outcomes: SHM_TIMED_OUT when there was no reply in that time; SHM_END when the server sent the end of several replies before any.
+ * Errors: those of `shm_client_send` and `shm_pending_wait`.
+ */
+int32_t shm_client_call(struct shm_client *client,
+                        const void *data,
+                        size_t size,
+                        uint64_t timeout_ns,
+                        struct shm_reply **reply);
+
+/**
+ * The memory behind a request loan: aligned to 64, `shm_request_loan_size` bytes, for reading and writing.
+ *
+ * NULL for NULL. Valid until the loan ends or is resized. One thread at a time.
+ */
+void *shm_request_loan_data(struct shm_request_loan *loan);
+
+/**
+ * The length in bytes that the request would have if it were sent now. 0 for NULL. One thread at a time.
+ */
+size_t shm_request_loan_size(const struct shm_request_loan *loan);
+
+/**
+ * The length in bytes up to which `shm_request_loan_resize` moves nothing. 0 for NULL. One thread at a time.
+ */
+size_t shm_request_loan_capacity(const struct shm_request_loan *loan);
+
+/**
+ * Gives the request loan another length, moving it to other memory when it must.
+ *
+ * The content stays, up to the smaller of both lengths; what is added is unspecified. `shm_request_loan_data` must be asked
+ * again. On an error the loan is as it was. One thread at a time.
+ *
+ * Errors: those of `shm_client_loan`.
+ */
+int32_t shm_request_loan_resize(struct shm_request_loan *loan,
+                                size_t size);
+
+/**
+ * Sends what was written into the loan as a request, without a copy; the reply is for later. Never waits.
+ *
+ * On SHM_OK the loan has ended, and `*pending` is the caller's, to be ended with `shm_pending_destroy`. On an error the loan is
+ * as it was, and still the caller's, who may try again or has to destroy it. One thread at a time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_NO_SERVER when nobody serves, unless the option `wait_for_server` is set; SHM_ERR_TOO_MANY_CALLS when
+ * as many calls are in flight as may be; SHM_ERR_QUEUE_FULL; SHM_ERR_CLOSED when the client was destroyed; SHM_ERR_FORKED,
+ * SHM_ERR_CORRUPT.
+ */
+int32_t shm_request_loan_send(struct shm_request_loan *loan,
+                              struct shm_pending **pending);
+
+/**
+ * Ends a request loan without sending it. NULL does nothing. One thread at a time.
+ */
+void shm_request_loan_destroy(struct shm_request_loan *loan);
+
+/**
+ * Takes the reply if it is there; of several replies the next one. Never waits.
+ *
+ * On SHM_OK `*reply` is the caller's, to be ended with `shm_reply_release`. Only SHM_WOULD_BLOCK, SHM_ERR_NO_HOLD and SHM_ERR_OS
+ * leave the call as it was; after another error it is over, and gives SHM_END. One thread at a time.
+ *
+ * Outcomes: SHM_WOULD_BLOCK when no reply has come yet; SHM_END when no further one comes. Errors: SHM_ERR_NULL; SHM_ERR_REMOTE
+ * when the function that was called failed: `shm_last_error_code` and `shm_last_error_message` are what it says; SHM_ERR_PEER_DIED
+ * when the server that had begun with the request died, or left; SHM_ERR_NO_REPLY when it gave the request up; SHM_ERR_NO_SERVER and
+ * SHM_ERR_QUEUE_FULL when it died and the request can't be sent to another one, with the option `idempotent`; SHM_ERR_NO_HOLD when as
+ * many replies are held as the service allows: release one and ask again; SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_pending_try_reply(struct shm_pending *pending,
+                              struct shm_reply **reply);
+
+/**
+ * Waits for the reply up to `timeout_ns` nanoseconds, or with SHM_WAIT_FOREVER as long as it takes; of several replies for the
+ * next one.
+ *
+ * On SHM_OK `*reply` is the caller's, to be ended with `shm_reply_release`. Only SHM_TIMED_OUT, SHM_ERR_NO_HOLD and SHM_ERR_OS
+ * leave the call as it was; after another error it is over, and gives SHM_END. One thread at a time.
+ *
+ * Outcomes: SHM_TIMED_OUT when no reply came in that time; SHM_END when no further one comes. Errors: those of
+ * `shm_pending_try_reply`; SHM_ERR_NO_SERVER when the last server went before one had begun with the request, unless the option
+ * `wait_for_server` is set.
+ */
+int32_t shm_pending_wait(struct shm_pending *pending,
+                         uint64_t timeout_ns,
+                         struct shm_reply **reply);
+
+/**
+ * Ends the call, whatever has become of it: one that isn't over is cancelled. A server that hasn't begun with it never sees it, and
+ * one that has can ask with `shm_request_is_cancelled`. Replies stay valid. NULL does nothing. One thread at a time.
+ */
+void shm_pending_destroy(struct shm_pending *pending);
+
+/**
+ * The reply's bytes, aligned to 64, `shm_reply_size` of them, for reading.
+ *
+ * NULL for NULL. Valid until the reply is released; any thread may read them until then. One thread at a time.
+ */
+const void *shm_reply_data(const struct shm_reply *reply);
+
+/**
+ * The reply's length in bytes. 0 for NULL. One thread at a time.
+ */
+size_t shm_reply_size(const struct shm_reply *reply);
+
+/**
+ * Gives the reply's memory back to its server. NULL does nothing. One thread at a time.
+ */
+void shm_reply_release(struct shm_reply *reply);
+
+/**
+ * Joins `service` as a server, making the service when it doesn't exist.
+ *
+ * `options` may be NULL for the defaults. On SHM_OK `*server` is the caller's, to be ended with
+ * `shm_server_destroy`. Any thread may call this at any time.
+ *
+ * Errors: SHM_ERR_NULL, SHM_ERR_INVALID_NAME, SHM_ERR_INVALID_OPTION; SHM_ERR_MISMATCH when the service
+ * exists and is smaller than `options` ask for, or shared with others; SHM_ERR_NO_PARTICIPANT, SHM_ERR_NO_SPACE,
+ * SHM_ERR_NOT_TRUSTED, SHM_ERR_VERSION, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_server_create(const char *service,
+                          const struct shm_server_options *options,
+                          struct shm_server **server);
+
+/**
+ * Ends serving and leaves the service. Replies that were sent stay for their clients.
+ *
+ * What is still out stays valid: requests may be read and replied to, also by loans. The server leaves the service when the last of
+ * them has ended. Runs while no other call on `server` does, nor one on its requests and reply loans.
+ */
+void shm_server_destroy(struct shm_server *server);
+
+/**
+ * Receives the next request if there is one. Never waits.
+ *
+ * On SHM_OK `*request` is the caller's, to be ended with a reply (`shm_request_reply`, `shm_request_fail`, `shm_request_finish`,
+ * `shm_reply_loan_send`) or with `shm_request_destroy`. Several may be in hand, and end in any order. One thread at a time.
+ *
+ * Outcomes: SHM_WOULD_BLOCK when no request has come. Errors: SHM_ERR_NULL; SHM_ERR_NO_HOLD when a request is there, but as many
+ * are held as the service allows; SHM_ERR_CORRUPT or SHM_ERR_OS when the request can't be read: it is given up; SHM_ERR_FORKED.
+ */
+int32_t shm_server_try_receive(struct shm_server *server,
+                               struct shm_request **request);
+
+/**
+ * Receives the next request, waiting for it as long as it takes.
+ *
+ * On SHM_OK `*request` is the caller's, as with `shm_server_try_receive`. One thread at a time.
+ *
+ * Errors: those of `shm_server_try_receive`.
+ */
+int32_t shm_server_receive(struct shm_server *server, struct shm_request **request);
+
+/**
+ * Receives the next request, waiting for it up to `timeout_ns` nanoseconds.
+ *
+ * On SHM_OK `*request` is the caller's, as with `shm_server_try_receive`. One thread at a time.
+ *
+ * Outcomes: SHM_TIMED_OUT when no request came in that time. Errors: those of `shm_server_try_receive`.
+ */
+int32_t shm_server_receive_timeout(struct shm_server *server,
+                                   uint64_t timeout_ns,
+                                   struct shm_request **request);
+
+/**
+ * The request's bytes, aligned to 64, `shm_request_size` of them, for reading.
+ *
+ * NULL for NULL. Valid until the request ends; any thread may read them until then. One thread at a time.
+ */
+const void *shm_request_data(const struct shm_request *request);
+
+/**
+ * The request's length in bytes. 0 for NULL. One thread at a time.
+ */
+size_t shm_request_size(const struct shm_request *request);
+
+/**
+ * 1 when nobody waits for a reply any more, as the client cancelled the call or died, so that it isn't worth going on; else 0.
+ *
+ * 0 for NULL. One thread at a time.
+ */
+int32_t shm_request_is_cancelled(const struct shm_request *request);
+
+/**
+ * Replies with a copy of the `size` bytes at `data`.
+ *
+ * `data` is only read during the call; it may be NULL when `size` is 0. On SHM_OK and SHM_CANCELLED the request has ended. On an
+ * error it is as it was, and still the caller's. After `shm_request_send_part` it waits as that does. One thread at a time.
+ *
+ * Outcomes: SHM_CANCELLED when nobody waits for the reply any more. Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the server's
+ * memory is used up by loans and by replies that clients hold or have yet to take; SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE,
+ * SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_request_reply(struct shm_request *request,
+                          const void *data,
+                          size_t size);
+
+/**
+ * Replies that the function failed: its caller gets SHM_ERR_REMOTE, with `code` and `message`.
+ *
+ * `message` is UTF-8, or NULL for none; it is only read during the call. On SHM_OK and SHM_CANCELLED the request has ended. On an
+ * error it is as it was, and still the caller's. After `shm_request_send_part` it waits as that does. One thread at a time.
+ *
+ * Outcomes and errors: those of `shm_request_reply`.
+ */
+int32_t shm_request_fail(struct shm_request *request,
+                         int32_t code,
+                         const char *message);
+
+/**
+ * Sends a copy of the `size` bytes at `data` as one of several replies; the last is followed by `shm_request_finish` or
+ * `shm_request_fail`.
+ *
+ * `data` is only read during the call; it may be NULL when `size` is 0. The request goes on, whatever is returned. Waits until the
+ * client has taken the reply before, for ever if that one lives and doesn't. One thread at a time.
+ *
+ * Outcomes and errors: those of `shm_request_reply`.
+ */
+int32_t shm_request_send_part(struct shm_request *request,
+                              const void *data,
+                              size_t size);
+
+/**
+ * Ends several replies: the caller of the function gets SHM_END. Waits as `shm_request_send_part` does.
+ *
+ * On SHM_OK and SHM_CANCELLED the request has ended. On an error it is as it was, and still the caller's. One thread at a time.
+ *
+ * Outcomes and errors: those of `shm_request_reply`.
+ */
+int32_t shm_request_finish(struct shm_request *request);
+
+/**
+ * Gives the request up: the caller of the function gets SHM_ERR_NO_REPLY. NULL does nothing. One thread at a time.
+ */
+void shm_request_destroy(struct shm_request *request);
+
+/**
+ * Lends `size` bytes of shared memory to write the reply to `request` into: no copy is made when it is sent.
+ *
+ * The bytes are aligned to 64 and their content is unspecified. The request stays the caller's, and readable. On SHM_OK `*loan` is
+ * the caller's, to be ended with `shm_reply_loan_send`, which ends the request as well, or with `shm_reply_loan_destroy`. One thread
+ * at a time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the server's memory is used up by loans and by replies that clients hold or have
+ * yet to take; SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_reply_loan_create(struct shm_request *request,
+                              size_t size,
+                              struct shm_reply_loan **loan);
+
+/**
+ * The memory behind a reply loan: aligned to 64, `shm_reply_loan_size` bytes, for reading and writing.
+ *
+ * NULL for NULL. Valid until the loan ends or is resized. One thread at a time.
+ */
+void *shm_reply_loan_data(struct shm_reply_loan *loan);
+
+/**
+ * The length in bytes that the reply would have if it were sent now. 0 for NULL. One thread at a time.
+ */
+size_t shm_reply_loan_size(const struct shm_reply_loan *loan);
+
+/**
+ * The length in bytes up to which `shm_reply_loan_resize` moves nothing. 0 for NULL. One thread at a time.
+ */
+size_t shm_reply_loan_capacity(const struct shm_reply_loan *loan);
+
+/**
+ * Gives the reply loan another length, moving it to other memory when it must.
+ *
+ * The content stays, up to the smaller of both lengths; what is added is unspecified. `shm_reply_loan_data` must be asked
+ * again. On an error the loan is as it was. One thread at a time.
+ *
+ * Errors: those of `shm_reply_loan_create`.
+ */
+int32_t shm_reply_loan_resize(struct shm_reply_loan *loan,
+                              size_t size);
+
+/**
+ * Replies with what was written into the loan, without a copy.
+ *
+ * On SHM_OK and SHM_CANCELLED the loan and its request have ended. On an error both are as they were, and still the caller's.
+ * After `shm_request_send_part` it waits as that does. One thread at a time.
+ *
+ * Outcomes: SHM_CANCELLED when nobody waits for the reply any more. Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the request has ended;
+ * SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_reply_loan_send(struct shm_reply_loan *loan);
+
+/**
+ * Ends a reply loan without sending it; its request goes on. NULL does nothing. One thread at a time.
+ */
+void shm_reply_loan_destroy(struct shm_reply_loan *loan);
 
 /**
  * Takes away what the dead left in a root: topics that nobody uses, topics that were never finished, and in topics

@@ -16,6 +16,19 @@ pub(super) unsafe fn required<'a, T>(pointer: *const T, argument: &'static str) 
     unsafe { pointer.as_ref() }.ok_or_else(|| Failure::null(argument))
 }
 
+/// The same, to change it.
+///
+/// # Safety
+/// NULL, or C1 and C3 hold for `pointer` as long as the reference lives.
+#[inline]
+pub(super) unsafe fn required_mut<'a, T>(
+    pointer: *mut T,
+    argument: &'static str,
+) -> Result<&'a mut T, Failure> {
+    // SAFETY: the caller's.
+    unsafe { pointer.as_mut() }.ok_or_else(|| Failure::null(argument))
+}
+
 /// The place of an output that must not be NULL.
 #[inline]
 pub(super) fn output<T>(place: *mut T, argument: &'static str) -> Result<NonNull<T>, Failure> {
@@ -34,7 +47,7 @@ pub(super) unsafe fn write_wanted<T>(place: *mut T, value: T) {
     }
 }
 
-/// The bytes to publish. `data` may be NULL when there are none.
+/// The bytes to publish or to send. `data` may be NULL when there are none.
 ///
 /// # Safety
 /// NULL, or C2 holds for the `size` bytes at `data` as long as the slice lives.
@@ -51,17 +64,19 @@ pub(super) unsafe fn bytes<'a>(data: *const c_void, size: usize) -> Result<&'a [
     Ok(unsafe { std::slice::from_raw_parts(data.as_ptr().cast(), size) })
 }
 
-/// A topic's name.
+/// The name of a topic or a service.
 ///
 /// # Safety
-/// NULL, or C2 holds for `topic` as long as the string lives.
-pub(super) unsafe fn name<'a>(topic: *const c_char) -> Result<&'a str, Failure> {
-    let topic = output(topic.cast_mut(), "topic")?;
+/// NULL, or C2 holds for `name` as long as the string lives.
+pub(super) unsafe fn name<'a>(name: *const c_char, argument: &'static str) -> Result<&'a str, Failure> {
+    let name = output(name.cast_mut(), argument)?;
     // SAFETY: the caller's.
-    let topic = unsafe { CStr::from_ptr(topic.as_ptr()) };
-    topic.to_str().map_err(|error| {
-        let (name, at) = (topic.to_bytes().escape_ascii(), error.valid_up_to());
+    let name = unsafe { CStr::from_ptr(name.as_ptr()) };
+    name.to_str().map_err(|error| {
+        let (name, at) = (name.to_bytes().escape_ascii(), error.valid_up_to());
         let name: String = name.map(char::from).take(64).collect();
-        Failure::name(format!("topic name \"{name}\": it isn't UTF-8 from byte {at} on; write it in UTF-8"))
+        Failure::name(format!(
+            "{argument} name \"{name}\": it isn't UTF-8 from byte {at} on; write it in UTF-8"
+        ))
     })
 }

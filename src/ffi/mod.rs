@@ -7,32 +7,38 @@
 //! as a sample that it holds until `shm_sample_release`. Who comes first makes the topic, who leaves last
 //! removes it.
 //!
+//! A service is a name as well, apart from those of topics. A client writes a request into shared memory (`shm_client_loan`,
+//! `shm_request_loan_send`), or has one copied there (`shm_client_send`, `shm_client_call`); one of the service's servers
+//! receives it (`shm_server_receive`), reads it in place and replies in the same ways. A call ends in exactly one of these:
+//! its replies, an error of the function that was called, an error of this interface, or its cancellation; whatever dies,
+//! and whenever.
+//!
 //! What holds for every function, and isn't repeated there:
 //!
 //! Status. A function that can fail returns an `int32_t`: `SHM_OK`, which is 0; an error, below 0; or an
-//! outcome that is no error, above 0 (`SHM_WOULD_BLOCK`, `SHM_TIMED_OUT`). A number never changes its
+//! outcome that is no error, above 0 (`SHM_WOULD_BLOCK`, `SHM_TIMED_OUT`, `SHM_END`, `SHM_CANCELLED`). A number never changes its
 //! meaning. After an error `shm_last_error_message` says in words what was wrong.
 //!
 //! Outputs. They are written last, and only when `SHM_OK` is returned; otherwise they are untouched.
 //!
-//! C1, handles. A handle is used from its creation until its `_destroy` or `_release`, and not after that.
+//! C1, handles. A handle is used from its creation until its `_destroy` or `_release`, or another function that ends it, and not
+//! after that.
 //! `_destroy` and `_release` of NULL do nothing; any other function answers a NULL that it can't use with
 //! `SHM_ERR_NULL`, or with NULL or 0 where it returns no status.
 //!
 //! C2, arguments. A pointer that isn't NULL points to what the function's comment says, for as long as the
-//! call runs: nothing keeps it. Strings end with a NUL byte. A topic's name is UTF-8, a root is a path.
+//! call runs: nothing keeps it. Strings end with a NUL byte. Names are UTF-8, a root is a path.
 //!
-//! C3, threads. Any thread may use a handle, one at a time; a publisher's loans count as part of it.
-//! Different handles are independent. Samples are apart from their subscriber: each may be read by any
+//! C3, threads. Any thread may use a handle, one at a time; a publisher's loans count as part of it, a client's request loans,
+//! pendings and replies, and a server's requests and reply loans. Different handles are independent. Samples are apart from their subscriber: each may be read by any
 //! threads at any time, also while the subscriber is destroyed and after that, and then be released by one.
 //!
-//! C4, the end. `_destroy` of a publisher or subscriber runs while no other call on it does, nor one on a
-//! publisher's loans; a subscriber's samples may be read and released meanwhile. Loans and samples that are
-//! still out stay valid: each still has to be destroyed or released, and the last one takes with it what the
-//! handle left behind.
+//! C4, the end. `_destroy` runs while no other call on the handle does, nor one on what counts as part of it; a subscriber's
+//! samples may be read and released meanwhile. What the handle gave out and is still out stays valid: each still has to be
+//! ended, and the last one takes with it what the handle left behind.
 //!
 //! Forks. In the child of a fork the handles of the parent are dead: calls give `SHM_ERR_FORKED`, and
-//! memory behind loans and samples must not be touched. Make new handles there.
+//! memory behind loans, samples, requests and replies must not be touched. Make new handles there.
 //!
 //! Signals. They harm no call: none fails, and no wait ends early, because of one. A signal handler calls no
 //! function of this interface: none is async-signal-safe, as they may allocate memory.
@@ -53,12 +59,21 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod arguments;
+pub mod client;
 pub mod error;
 mod guard;
 pub mod loan;
 pub mod options;
+pub mod pending;
 pub mod publisher;
+pub mod reply;
+pub mod reply_loan;
+pub mod request;
+pub mod request_loan;
 pub mod sample;
+pub mod server;
+pub mod service_options;
+mod shelf;
 pub mod status;
 pub mod subscriber;
 pub mod upkeep;

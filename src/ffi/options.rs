@@ -287,7 +287,7 @@ pub(super) unsafe fn write_sized<T: Copy>(place: *mut T, filled: T, struct_size:
 ///
 /// # Safety
 /// NULL, or C2 holds for `given` and its `struct_size`. `T` begins with it, and any bytes make a valid `T`.
-unsafe fn read_sized<T: Copy>(given: *const T, defaults: T, ends: &[usize]) -> Result<T, Failure> {
+pub(super) unsafe fn read_sized<T: Copy>(given: *const T, defaults: T, ends: &[usize]) -> Result<T, Failure> {
     if given.is_null() {
         return Ok(defaults);
     }
@@ -326,7 +326,7 @@ fn known_size(struct_size: usize, ends: &[usize]) -> usize {
     shared.unwrap_or(size_of::<usize>())
 }
 
-fn check_flag(option: &str, value: u32) -> Result<(), Failure> {
+pub(super) fn check_flag(option: &str, value: u32) -> Result<(), Failure> {
     match value {
         0 | 1 => Ok(()),
         _ => Err(Failure::option(format!("option {option} is {value}, but must be 0 or 1"))),
@@ -334,7 +334,7 @@ fn check_flag(option: &str, value: u32) -> Result<(), Failure> {
 }
 
 /// The group to share with. One that is given without the word that it counts is a mistake, and dangerous to pass over.
-fn group(has_group: u32, group: u32, reserved: u32) -> Result<Option<u32>, Failure> {
+pub(super) fn group(has_group: u32, group: u32, reserved: u32) -> Result<Option<u32>, Failure> {
     check_flag("has_group", has_group)?;
     match (has_group, group, reserved) {
         (_, _, 1..) => Err(Failure::option(format!("member reserved is {reserved}, but must be 0"))),
@@ -346,7 +346,7 @@ fn group(has_group: u32, group: u32, reserved: u32) -> Result<Option<u32>, Failu
 
 /// # Safety
 /// NULL, or C2 holds for `root`.
-unsafe fn path(root: *const c_char) -> Option<PathBuf> {
+pub(super) unsafe fn path(root: *const c_char) -> Option<PathBuf> {
     if root.is_null() {
         return None;
     }

@@ -33,7 +33,7 @@ pub unsafe extern "C" fn shm_publisher_create(
     guard(|| {
         let place = output(publisher, "publisher")?;
         // SAFETY: C2.
-        let (topic, options) = unsafe { (name(topic)?, ShmPublisherOptions::read(options)?) };
+        let (topic, options) = unsafe { (name(topic, "topic")?, ShmPublisherOptions::read(options)?) };
         let core = Publisher::with_options(topic, &options)?;
         let handle = Box::new(ShmPublisher { loans: Loans::default(), core });
         // SAFETY: C2.

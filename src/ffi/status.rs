@@ -6,24 +6,28 @@ use std::ffi::{c_char, CStr};
 
 /// Done.
 pub const SHM_OK: i32 = 0;
-/// No message has come yet, or no room for one. An outcome, not an error.
+/// No message, request or reply has come yet, or no room for a message. An outcome, not an error.
 pub const SHM_WOULD_BLOCK: i32 = 1;
-/// No message came in the time given, or no room for one. An outcome, not an error.
+/// No message, request or reply came in the time given, or no room for a message. An outcome, not an error.
 pub const SHM_TIMED_OUT: i32 = 2;
+/// No further reply comes: the call is over. An outcome, not an error.
+pub const SHM_END: i32 = 3;
+/// Nobody waits for the reply any more: the client cancelled the call, or died. An outcome, not an error.
+pub const SHM_CANCELLED: i32 = 4;
 
 /// An argument is NULL that must not be.
 pub const SHM_ERR_NULL: i32 = -1;
-/// The topic's name can't be used.
+/// The name of the topic or service can't be used.
 pub const SHM_ERR_INVALID_NAME: i32 = -2;
 /// An option is outside what it may be.
 pub const SHM_ERR_INVALID_OPTION: i32 = -3;
-/// The publisher's memory budget can't take the message.
+/// The memory budget of the publisher, client or server can't take the message, request or reply.
 pub const SHM_ERR_OUT_OF_MEMORY: i32 = -4;
 /// The file system that holds the topics is full.
 pub const SHM_ERR_NO_SPACE: i32 = -5;
-/// Every participant entry of the topic is taken by a living publisher or subscriber.
+/// Every participant entry of the topic or service is taken by a living participant.
 pub const SHM_ERR_NO_PARTICIPANT: i32 = -6;
-/// The subscriber holds as many samples as it may.
+/// The subscriber holds as many samples as it may; a client replies; a server requests.
 pub const SHM_ERR_NO_HOLD: i32 = -7;
 /// The topic's segment table is full.
 pub const SHM_ERR_NO_SEGMENT: i32 = -8;
@@ -45,24 +49,23 @@ pub const SHM_ERR_ENCODE: i32 = -15;
 pub const SHM_ERR_DECODE: i32 = -16;
 /// The payload's size isn't that of the plain type.
 pub const SHM_ERR_WRONG_SIZE: i32 = -17;
-/// The loan can't be published any more: its publisher was destroyed.
+/// The loan can't be published or sent any more: its publisher or client was destroyed, or its request has ended.
 pub const SHM_ERR_CLOSED: i32 = -18;
 /// A bug in the library. The handle is good for `_destroy` only.
 pub const SHM_ERR_INTERNAL: i32 = -19;
 /// No message can be this large.
 pub const SHM_ERR_TOO_LARGE: i32 = -20;
-
 /// As many calls of the client are in flight as may be.
 pub const SHM_ERR_TOO_MANY_CALLS: i32 = -21;
 /// The service's queue has no room for another request.
 pub const SHM_ERR_QUEUE_FULL: i32 = -22;
 /// Nobody serves the service.
 pub const SHM_ERR_NO_SERVER: i32 = -23;
-/// The server died before it replied.
+/// The server that had begun with the request died, or left; whether it did what was asked for isn't known.
 pub const SHM_ERR_PEER_DIED: i32 = -24;
 /// The server gave the request up without a reply.
 pub const SHM_ERR_NO_REPLY: i32 = -25;
-/// The function that was called failed, and says why.
+/// The function that was called failed: `shm_last_error_code` and `shm_last_error_message` are what it says.
 pub const SHM_ERR_REMOTE: i32 = -26;
 
 /// The status that stands for `error`.
@@ -108,15 +111,17 @@ pub extern "C" fn shm_status_string(status: i32) -> *const c_char {
 fn words(status: i32) -> &'static CStr {
     match status {
         SHM_OK => c"ok",
-        SHM_WOULD_BLOCK => c"no message, or no room for one, yet",
+        SHM_WOULD_BLOCK => c"nothing has come yet, or no room",
         SHM_TIMED_OUT => c"timed out",
+        SHM_END => c"no further reply comes",
+        SHM_CANCELLED => c"nobody waits for the reply any more",
         SHM_ERR_NULL => c"an argument is NULL",
-        SHM_ERR_INVALID_NAME => c"invalid topic name",
+        SHM_ERR_INVALID_NAME => c"invalid name of a topic or service",
         SHM_ERR_INVALID_OPTION => c"invalid option",
-        SHM_ERR_OUT_OF_MEMORY => c"the publisher's memory budget is used up",
+        SHM_ERR_OUT_OF_MEMORY => c"the memory budget is used up",
         SHM_ERR_NO_SPACE => c"no space left on the file system",
         SHM_ERR_NO_PARTICIPANT => c"all participants of the topic are taken",
-        SHM_ERR_NO_HOLD => c"the subscriber holds as many samples as it may",
+        SHM_ERR_NO_HOLD => c"as many samples, replies or requests are held as may be",
         SHM_ERR_NO_SEGMENT => c"all segments of the topic are taken",
         SHM_ERR_MISMATCH => c"the topic exists and is not what was asked for",
         SHM_ERR_CORRUPT => c"a file of the topic is damaged",
@@ -127,7 +132,7 @@ fn words(status: i32) -> &'static CStr {
         SHM_ERR_ENCODE => c"the message can't be written as msgpack",
         SHM_ERR_DECODE => c"the payload isn't the message that was asked for",
         SHM_ERR_WRONG_SIZE => c"the payload's size isn't that of the type",
-        SHM_ERR_CLOSED => c"the loan can't be published any more",
+        SHM_ERR_CLOSED => c"the loan can't be published or sent any more",
         SHM_ERR_INTERNAL => c"internal error",
         SHM_ERR_TOO_LARGE => c"the message is too large",
         SHM_ERR_TOO_MANY_CALLS => c"too many calls are in flight",

@@ -71,7 +71,7 @@ pub unsafe extern "C" fn shm_subscriber_create(
     guard(|| {
         let place = output(subscriber, "subscriber")?;
         // SAFETY: C2.
-        let (topic, options) = unsafe { (name(topic)?, ShmSubscriberOptions::read(options)?) };
+        let (topic, options) = unsafe { (name(topic, "topic")?, ShmSubscriberOptions::read(options)?) };
         let core = Subscriber::with_options(topic, &options)?;
         // SAFETY: C2.
         unsafe { place.write(ShmSubscriber::boxed(core)) };

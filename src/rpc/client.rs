@@ -244,6 +244,15 @@ impl<'a> RequestLoan<'a> {
     /// flight as may be; [`Error::QueueFull`]; [`Error::Forked`]; [`Error::Corrupt`]. The request is discarded then.
     #[inline]
     pub fn send(self) -> Result<Pending<'a>> {
+        let pending = self.send_once()?;
+        // The chunk is the call's now.
+        std::mem::forget(self);
+        Ok(pending)
+    }
+
+    /// Sends the request, which isn't the loan's any more then: it has to be forgotten. On an error it is as it was.
+    #[inline]
+    pub(crate) fn send_once(&self) -> Result<Pending<'a>> {
         let client = self.client;
         client.member.topic.token().check()?;
         if !client.wait_for_server && !client.is_served() {
@@ -251,21 +260,18 @@ impl<'a> RequestLoan<'a> {
         }
         let limit = client.member.topic.geometry().calls;
         let index = client.idle.borrow_mut().pop().ok_or(Error::TooManyCalls { limit })?;
-        match client.enqueue(index, &self.chunk, self.len, self.function) {
-            Ok(state) => {
-                let Self { chunk, len, function, .. } = self;
-                std::mem::forget(self);
-                Ok(Pending {
-                    client,
-                    index,
-                    token: state.token,
-                    chunk,
-                    len,
-                    function,
-                    has_begun: false,
-                    is_over: false,
-                })
-            }
+        let (chunk, len, function) = (self.chunk, self.len, self.function);
+        match client.enqueue(index, &chunk, len, function) {
+            Ok(state) => Ok(Pending {
+                client,
+                index,
+                token: state.token,
+                chunk,
+                len,
+                function,
+                has_begun: false,
+                is_over: false,
+            }),
             Err(error) => {
                 client.idle.borrow_mut().push(index);
                 Err(error)
@@ -511,7 +517,7 @@ impl<'a> Pending<'a> {
             call.fail(self.token, server, Failure::Died);
             return;
         }
-        wake_one(call.eager, topic.own_wakes(server));
+        wake_one((call.eager, 1), topic.own_wakes(server));
     }
 
     /// Sends the request once more, to another server.

@@ -61,4 +61,6 @@ pub use client::{Client, Pending, Reply, RequestLoan};
 #[cfg(not(loom))]
 pub use function::{code, Callable, Function, FunctionCaller, Service, Stop};
 #[cfg(not(loom))]
+pub(crate) use server::Draft;
+#[cfg(not(loom))]
 pub use server::{ReplyLoan, Request, Server};

@@ -171,9 +171,14 @@ impl Server {
         }
     }
 
-    /// How many requests wait for a server.
+    /// How many requests wait for a server. 0 in the child of a fork, for which none does.
     pub fn waiting(&self) -> u64 {
-        self.member.topic.queue().len()
+        let topic = &self.member.topic;
+        if topic.token().is_ours() {
+            topic.queue().len()
+        } else {
+            0
+        }
     }
 
     /// How this server's memory is used.
@@ -181,6 +186,7 @@ impl Server {
     /// # Errors
     /// [`Error::Forked`].
     pub fn memory(&self) -> Result<MemoryInfo> {
+        self.member.topic.token().check()?;
         self.take_back_all(&mut self.sent.borrow_mut());
         self.member.memory()
     }
@@ -221,15 +227,16 @@ impl Server {
     }
 
     #[inline]
-    fn loan(&self, len: usize) -> Result<Chunk> {
+    fn draft(&self, len: usize) -> Result<Draft<'_>> {
         self.member.topic.token().check()?;
         self.take_back();
-        match self.member.loan(len) {
+        let chunk = match self.member.loan(len) {
             Err(Error::OutOfMemory { .. }) if self.take_back_all(&mut self.sent.borrow_mut()) => {
-                self.member.loan(len)
+                self.member.loan(len)?
             }
-            other => other,
-        }
+            other => other?,
+        };
+        Ok(Draft { server: self, chunk, len })
     }
 }
 
@@ -265,8 +272,13 @@ impl<'a> Request<'a> {
     /// Those of [`Publisher::loan`](crate::Publisher::loan).
     #[inline]
     pub fn loan(self, len: usize) -> Result<ReplyLoan<'a>> {
-        let chunk = self.server.loan(len)?;
-        Ok(ReplyLoan { request: self, chunk, len })
+        Ok(ReplyLoan { draft: self.draft(len)?, request: self })
+    }
+
+    /// The same, without the request.
+    #[inline]
+    pub(crate) fn draft(&self, len: usize) -> Result<Draft<'a>> {
+        self.server.draft(len)
     }
 
     /// Replies with a copy of `reply`. False: the call is over, since its client cancelled it or died.
@@ -274,18 +286,32 @@ impl<'a> Request<'a> {
     /// # Errors
     /// Those of [`loan`](Self::loan): the request is given up then.
     #[inline]
-    pub fn reply(self, reply: &[u8]) -> Result<bool> {
-        let mut loan = self.loan(reply.len())?;
-        loan.copy_from_slice(reply);
-        loan.send()
+    pub fn reply(mut self, reply: &[u8]) -> Result<bool> {
+        self.try_reply(reply)
+    }
+
+    /// The same; on an error the request isn't given up.
+    #[inline]
+    pub(crate) fn try_reply(&mut self, reply: &[u8]) -> Result<bool> {
+        let mut draft = self.draft(reply.len())?;
+        draft.copy_from_slice(reply);
+        self.send(draft, 0)
     }
 
     /// Replies that the function failed: its caller gets [`Error::Remote`] with `code` and `message`. False: the call is over.
     ///
     /// # Errors
     /// Those of [`loan`](Self::loan): the request is given up then.
-    pub fn fail(self, code: i32, message: &str) -> Result<bool> {
-        self.loan(4 + message.len())?.fail(code, message)
+    pub fn fail(mut self, code: i32, message: &str) -> Result<bool> {
+        self.try_fail(code, message)
+    }
+
+    /// The same; on an error the request isn't given up.
+    pub(crate) fn try_fail(&mut self, code: i32, message: &str) -> Result<bool> {
+        let mut draft = self.draft(4 + message.len())?;
+        draft[..4].copy_from_slice(&code.to_le_bytes());
+        draft[4..].copy_from_slice(message.as_bytes());
+        self.send(draft, Info::ERROR)
     }
 
     /// Sends a copy of `part` as one of several replies; waits until the client has taken the one before. False: the call is over.
@@ -294,22 +320,32 @@ impl<'a> Request<'a> {
     /// # Errors
     /// Those of [`loan`](Self::loan).
     pub fn send_part(&mut self, part: &[u8]) -> Result<bool> {
-        let server = self.server;
+        // Before the loan: the part before comes back by that.
         if !self.wait_until_wanted()? {
             return Ok(false);
         }
-        let chunk = server.loan(part.len())?;
-        // SAFETY: the chunk is ours alone until it is sent.
-        unsafe { bytes_mut(&chunk, part.len()) }.copy_from_slice(part);
-        Ok(self.answer(chunk, part.len(), Info::MORE))
+        let mut draft = self.draft(part.len())?;
+        draft.copy_from_slice(part);
+        Ok(self.answer(draft, Info::MORE))
     }
 
     /// Ends a stream of replies; waits until the client has taken the last one. False: the call is over.
     ///
     /// # Errors
     /// Those of [`loan`](Self::loan).
-    pub fn finish(self) -> Result<bool> {
-        self.loan(0)?.send_as(Info::END)
+    pub fn finish(mut self) -> Result<bool> {
+        self.try_finish()
+    }
+
+    /// The same; on an error the request isn't given up.
+    pub(crate) fn try_finish(&mut self) -> Result<bool> {
+        let draft = self.draft(0)?;
+        self.send(draft, Info::END)
+    }
+
+    #[inline]
+    fn send(&mut self, draft: Draft<'a>, flags: u64) -> Result<bool> {
+        Ok(self.wait_until_wanted()? && self.answer(draft, flags))
     }
 
     /// Which of the service's functions is meant, as the client said with [`RequestLoan::set_function`](crate::RequestLoan::set_function).
@@ -319,7 +355,9 @@ impl<'a> Request<'a> {
 
     /// Whether nobody waits for a reply any more: the client cancelled the call or died.
     pub fn is_cancelled(&self) -> bool {
-        !self.call().is_some_and(|call| {
+        // In the child of a fork nothing can be looked at, and nobody waits for it.
+        let call = self.call().filter(|_| self.server.member.topic.token().is_ours());
+        !call.is_some_and(|call| {
             let State { token, stage } = call.state();
             token == self.id.token && matches!(stage, Stage::Claimed(_) | Stage::Answered(_))
         })
@@ -330,7 +368,7 @@ impl<'a> Request<'a> {
     }
 
     /// Waits until the client wants a reply: at once but within a stream. False: it wants none any more.
-    fn wait_until_wanted(&self) -> Result<bool> {
+    pub(crate) fn wait_until_wanted(&self) -> Result<bool> {
         let topic = &self.server.member.topic;
         let claimed = State { token: self.id.token, stage: Stage::Claimed(topic.index()) };
         let Some(call) = self.call() else { return Ok(false) };
@@ -354,18 +392,19 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Puts `chunk` into the call. False: that is over.
+    /// Replies with `draft` when a reply is wanted. False: the call is over.
     #[inline]
-    fn answer(&mut self, chunk: Chunk, len: usize, flags: u64) -> bool {
+    pub(crate) fn answer(&mut self, draft: Draft<'a>, flags: u64) -> bool {
         let Server { member, sent, .. } = self.server;
-        let topic = &member.topic;
+        let (topic, chunk) = (&member.topic, draft.chunk);
         let me = topic.index();
-        member.describe(&chunk, len, self.id, Info::new(flags, me, topic.status(me)));
-        let Some(call) = self.call().filter(|call| call.answer(self.id.token, me, chunk.id)) else {
-            member.discard(chunk);
-            return false;
-        };
-        wake_one(call.waiting, topic.own_wakes(self.id.client));
+        self.is_over = flags & Info::MORE == 0;
+        member.describe(&chunk, draft.len, self.id, Info::new(flags, me, topic.status(me)));
+        let call = self.call().filter(|call| call.answer(self.id.token, me, chunk.id));
+        let Some(call) = call else { return false };
+        // The chunk is the call's now.
+        std::mem::forget(draft);
+        wake_one((call.waiting, 1), topic.own_wakes(self.id.client));
         sent.borrow_mut().push_back((self.id, chunk.id));
         true
     }
@@ -389,7 +428,7 @@ impl Drop for Request<'_> {
         let topic = &member.topic;
         if topic.token().is_ours() && !self.is_over {
             if let Some(call) = self.call().filter(|call| call.give_up(self.id.token, topic.index())) {
-                wake_one(call.waiting, topic.own_wakes(self.id.client));
+                wake_one((call.waiting, 1), topic.own_wakes(self.id.client));
             }
         }
         member.release(self.hold);
@@ -405,8 +444,7 @@ impl std::fmt::Debug for Request<'_> {
 /// A reply being written: `len` bytes of shared memory that nobody else sees until [`send`](Self::send). Dropping it gives the request up.
 pub struct ReplyLoan<'a> {
     request: Request<'a>,
-    chunk: Chunk,
-    len: usize,
+    draft: Draft<'a>,
 }
 
 impl<'a> ReplyLoan<'a> {
@@ -421,19 +459,12 @@ impl<'a> ReplyLoan<'a> {
     /// # Errors
     /// Those of [`Request::loan`]; the loan is unchanged then.
     pub fn resize(&mut self, len: usize) -> Result<()> {
-        if len > self.chunk.size {
-            let larger = self.request.server.loan(len)?;
-            // SAFETY: both chunks are this loan's alone.
-            unsafe { bytes_mut(&larger, self.len) }.copy_from_slice(self);
-            self.request.server.member.discard(std::mem::replace(&mut self.chunk, larger));
-        }
-        self.len = len;
-        Ok(())
+        self.draft.resize(len)
     }
 
     /// How long the reply can become without moving, in bytes.
     pub fn capacity(&self) -> usize {
-        self.chunk.size
+        self.draft.capacity()
     }
 
     /// Sends the reply. False: the call is over, since its client cancelled it or died.
@@ -442,33 +473,17 @@ impl<'a> ReplyLoan<'a> {
     /// [`Error::Forked`].
     #[inline]
     pub fn send(self) -> Result<bool> {
-        self.send_as(0)
+        let ReplyLoan { mut request, draft } = self;
+        request.send(draft, 0)
     }
 
     /// Replies that the function failed, in place of what was written: see [`Request::fail`].
     ///
     /// # Errors
     /// Those of [`resize`](Self::resize): the request is given up then.
-    pub fn fail(mut self, code: i32, message: &str) -> Result<bool> {
-        self.resize(4 + message.len())?;
-        self[..4].copy_from_slice(&code.to_le_bytes());
-        self[4..].copy_from_slice(message.as_bytes());
-        self.send_as(Info::ERROR)
-    }
-
-    fn send_as(self, flags: u64) -> Result<bool> {
-        self.request.server.member.topic.token().check()?;
-        let wanted = self.request.wait_until_wanted()?;
-        let (chunk, len) = (self.chunk, self.len);
-        // SAFETY: `self` is forgotten, so that the request is taken out of it once.
-        let mut request = unsafe { std::ptr::read(&self.request) };
-        std::mem::forget(self);
-        request.is_over = true;
-        if !wanted {
-            request.server.member.discard(chunk);
-            return Ok(false);
-        }
-        Ok(request.answer(chunk, len, flags))
+    pub fn fail(self, code: i32, message: &str) -> Result<bool> {
+        // What was written goes; the request isn't over.
+        self.request.fail(code, message)
     }
 }
 
@@ -477,12 +492,58 @@ impl Deref for ReplyLoan<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: the chunk is this loan's alone until it is sent.
-        unsafe { bytes_mut(&self.chunk, self.len) }
+        &self.draft
     }
 }
 
 impl DerefMut for ReplyLoan<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.draft
+    }
+}
+
+impl std::fmt::Debug for ReplyLoan<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReplyLoan").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// Memory for a reply. Dropping it discards it.
+pub(crate) struct Draft<'a> {
+    server: &'a Server,
+    chunk: Chunk,
+    len: usize,
+}
+
+impl Draft<'_> {
+    pub(crate) fn resize(&mut self, len: usize) -> Result<()> {
+        if len > self.chunk.size {
+            let mut larger = self.server.draft(len)?;
+            larger[..self.len].copy_from_slice(self);
+            // `larger` discards the smaller chunk when it is dropped.
+            std::mem::swap(&mut self.chunk, &mut larger.chunk);
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.chunk.size
+    }
+}
+
+impl Deref for Draft<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the chunk is the draft's alone until it is sent.
+        unsafe { bytes_mut(&self.chunk, self.len) }
+    }
+}
+
+impl DerefMut for Draft<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above.
@@ -490,14 +551,8 @@ impl DerefMut for ReplyLoan<'_> {
     }
 }
 
-impl Drop for ReplyLoan<'_> {
+impl Drop for Draft<'_> {
     fn drop(&mut self) {
-        self.request.server.member.discard(self.chunk);
-    }
-}
-
-impl std::fmt::Debug for ReplyLoan<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ReplyLoan").field("len", &self.len).finish_non_exhaustive()
+        self.server.member.discard(self.chunk);
     }
 }

@@ -56,6 +56,20 @@ shm_subscriber *new_subscriber(const char *topic, const shm_subscriber_options *
     return subscriber;
 }
 
+shm_client *new_client(const char *service, const shm_client_options *options) {
+    shm_client *client = NULL;
+    CHECK_STATUS(shm_client_create(service, options, &client), SHM_OK);
+    CHECK(client != NULL);
+    return client;
+}
+
+shm_server *new_server(const char *service, const shm_server_options *options) {
+    shm_server *server = NULL;
+    CHECK_STATUS(shm_server_create(service, options, &server), SHM_OK);
+    CHECK(server != NULL);
+    return server;
+}
+
 shm_publisher_options publisher_defaults(void) {
     shm_publisher_options options;
     CHECK_STATUS(shm_publisher_options_init(&options), SHM_OK);
@@ -65,6 +79,18 @@ shm_publisher_options publisher_defaults(void) {
 shm_subscriber_options subscriber_defaults(void) {
     shm_subscriber_options options;
     CHECK_STATUS(shm_subscriber_options_init(&options), SHM_OK);
+    return options;
+}
+
+shm_client_options client_defaults(void) {
+    shm_client_options options;
+    CHECK_STATUS(shm_client_options_init(&options), SHM_OK);
+    return options;
+}
+
+shm_server_options server_defaults(void) {
+    shm_server_options options;
+    CHECK_STATUS(shm_server_options_init(&options), SHM_OK);
     return options;
 }
 
@@ -92,5 +118,43 @@ uint64_t receive_number(shm_subscriber *subscriber) {
     shm_sample *sample = next_sample(subscriber);
     uint64_t number = number_in(sample);
     shm_sample_release(sample);
+    return number;
+}
+
+shm_pending *send_number(shm_client *client, uint64_t number) {
+    shm_pending *pending = NULL;
+    CHECK_STATUS(shm_client_send(client, &number, sizeof number, &pending), SHM_OK);
+    CHECK(pending != NULL);
+    return pending;
+}
+
+shm_request *next_request(shm_server *server) {
+    shm_request *request = NULL;
+    CHECK_STATUS(shm_server_receive_timeout(server, TEN_SECONDS, &request), SHM_OK);
+    CHECK(request != NULL);
+    return request;
+}
+
+uint64_t number_asked(const shm_request *request) {
+    uint64_t number;
+    CHECK(shm_request_size(request) == sizeof number);
+    memcpy(&number, shm_request_data(request), sizeof number);
+    return number;
+}
+
+shm_reply *next_reply(shm_pending *pending) {
+    shm_reply *reply = NULL;
+    CHECK_STATUS(shm_pending_wait(pending, TEN_SECONDS, &reply), SHM_OK);
+    CHECK(reply != NULL);
+    return reply;
+}
+
+uint64_t number_replied(shm_pending *pending) {
+    shm_reply *reply = next_reply(pending);
+    shm_pending_destroy(pending);
+    uint64_t number;
+    CHECK(shm_reply_size(reply) == sizeof number);
+    memcpy(&number, shm_reply_data(reply), sizeof number);
+    shm_reply_release(reply);
     return number;
 }

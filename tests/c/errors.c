@@ -9,6 +9,8 @@ static void every_status_has_words(void) {
         {SHM_OK, 0},
         {SHM_WOULD_BLOCK, 1},
         {SHM_TIMED_OUT, 2},
+        {SHM_END, 3},
+        {SHM_CANCELLED, 4},
         {SHM_ERR_NULL, -1},
         {SHM_ERR_INVALID_NAME, -2},
         {SHM_ERR_INVALID_OPTION, -3},
@@ -29,6 +31,12 @@ static void every_status_has_words(void) {
         {SHM_ERR_CLOSED, -18},
         {SHM_ERR_INTERNAL, -19},
         {SHM_ERR_TOO_LARGE, -20},
+        {SHM_ERR_TOO_MANY_CALLS, -21},
+        {SHM_ERR_QUEUE_FULL, -22},
+        {SHM_ERR_NO_SERVER, -23},
+        {SHM_ERR_PEER_DIED, -24},
+        {SHM_ERR_NO_REPLY, -25},
+        {SHM_ERR_REMOTE, -26},
     };
     const size_t count = sizeof frozen / sizeof *frozen;
     for (size_t i = 0; i < count; i++) {
@@ -61,7 +69,7 @@ static int late_calls;
 static void late_call(void *unused) {
     (void)unused;
     CHECK(shm_publisher_options_init(NULL) == SHM_ERR_NULL);
-    CHECK(shm_last_error_message() != NULL);
+    CHECK(shm_last_error_message() != NULL && shm_last_error_code() == 0);
     late_calls++;
 }
 

@@ -30,6 +30,40 @@ static void calls_on_no_handle(void) {
     CHECK(number == 7 && loan == UNTOUCHED && sample == UNTOUCHED && info.capacity == 7);
 }
 
+static void calls_on_no_service(void) {
+    shm_request_loan *request_loan = UNTOUCHED;
+    shm_pending *pending = UNTOUCHED;
+    shm_reply *reply = UNTOUCHED;
+    shm_request *request = UNTOUCHED;
+    shm_reply_loan *reply_loan = UNTOUCHED;
+
+    CHECK_STATUS(shm_client_loan(NULL, 1, &request_loan), SHM_ERR_NULL);
+    CHECK(strcmp(shm_last_error_message(), "client is NULL") == 0);
+    CHECK_STATUS(shm_client_send(NULL, "x", 1, &pending), SHM_ERR_NULL);
+    CHECK_STATUS(shm_client_call(NULL, "x", 1, 0, &reply), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_loan_resize(NULL, 1), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_loan_send(NULL, &pending), SHM_ERR_NULL);
+    CHECK(strcmp(shm_last_error_message(), "loan is NULL") == 0);
+    CHECK_STATUS(shm_pending_try_reply(NULL, &reply), SHM_ERR_NULL);
+    CHECK_STATUS(shm_pending_wait(NULL, 0, &reply), SHM_ERR_NULL);
+    CHECK(strcmp(shm_last_error_message(), "pending is NULL") == 0);
+    CHECK_STATUS(shm_server_try_receive(NULL, &request), SHM_ERR_NULL);
+    CHECK(strcmp(shm_last_error_message(), "server is NULL") == 0);
+    CHECK_STATUS(shm_server_receive(NULL, &request), SHM_ERR_NULL);
+    CHECK_STATUS(shm_server_receive_timeout(NULL, 0, &request), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_reply(NULL, "x", 1), SHM_ERR_NULL);
+    CHECK(strcmp(shm_last_error_message(), "request is NULL") == 0);
+    CHECK_STATUS(shm_request_fail(NULL, 1, "x"), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_send_part(NULL, "x", 1), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_finish(NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_reply_loan_create(NULL, 1, &reply_loan), SHM_ERR_NULL);
+    CHECK_STATUS(shm_reply_loan_resize(NULL, 1), SHM_ERR_NULL);
+    CHECK_STATUS(shm_reply_loan_send(NULL), SHM_ERR_NULL);
+    CHECK(strcmp(shm_last_error_message(), "loan is NULL") == 0);
+    CHECK(request_loan == UNTOUCHED && pending == UNTOUCHED && reply == UNTOUCHED);
+    CHECK(request == UNTOUCHED && reply_loan == UNTOUCHED);
+}
+
 static void values_of_nothing(void) {
     CHECK(shm_loan_data(NULL) == NULL);
     CHECK(shm_loan_size(NULL) == 0);
@@ -38,6 +72,19 @@ static void values_of_nothing(void) {
     CHECK(shm_sample_size(NULL) == 0);
     CHECK(shm_sample_position(NULL) == 0);
     CHECK(shm_sample_timestamp(NULL) == 0);
+    CHECK(shm_request_loan_data(NULL) == NULL && shm_reply_loan_data(NULL) == NULL);
+    CHECK(shm_request_loan_size(NULL) == 0 && shm_reply_loan_size(NULL) == 0);
+    CHECK(shm_request_loan_capacity(NULL) == 0 && shm_reply_loan_capacity(NULL) == 0);
+    CHECK(shm_request_data(NULL) == NULL && shm_reply_data(NULL) == NULL);
+    CHECK(shm_request_size(NULL) == 0 && shm_reply_size(NULL) == 0);
+    CHECK(shm_request_is_cancelled(NULL) == 0);
+    shm_client_destroy(NULL);
+    shm_request_loan_destroy(NULL);
+    shm_pending_destroy(NULL);
+    shm_reply_release(NULL);
+    shm_server_destroy(NULL);
+    shm_request_destroy(NULL);
+    shm_reply_loan_destroy(NULL);
     shm_loan_destroy(NULL);
     shm_publisher_destroy(NULL);
     shm_subscriber_destroy(NULL);
@@ -56,6 +103,17 @@ static void missing_arguments(void) {
     CHECK_STATUS(shm_subscriber_create(NULL, NULL, &subscriber), SHM_ERR_NULL);
     CHECK_STATUS(shm_subscriber_create("/null", NULL, NULL), SHM_ERR_NULL);
     CHECK(publisher == UNTOUCHED && subscriber == UNTOUCHED);
+
+    shm_client *client = UNTOUCHED;
+    shm_server *server = UNTOUCHED;
+    CHECK_STATUS(shm_client_options_init(NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_server_options_init(NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_client_create(NULL, NULL, &client), SHM_ERR_NULL);
+    CHECK(strcmp(shm_last_error_message(), "service is NULL") == 0);
+    CHECK_STATUS(shm_client_create("/null", NULL, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_server_create(NULL, NULL, &server), SHM_ERR_NULL);
+    CHECK_STATUS(shm_server_create("/null", NULL, NULL), SHM_ERR_NULL);
+    CHECK(client == UNTOUCHED && server == UNTOUCHED);
     check_root_is_empty();
 }
 
@@ -89,12 +147,53 @@ static void missing_outputs(void) {
     shm_publisher_destroy(publisher);
 }
 
+static void missing_outputs_of_services(void) {
+    shm_client *client = new_client("/null", NULL);
+    shm_server *server = new_server("/null", NULL);
+    shm_pending *pending = UNTOUCHED;
+    shm_reply *reply = UNTOUCHED;
+
+    CHECK_STATUS(shm_client_loan(client, 1, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_client_send(client, NULL, 0, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_client_send(client, NULL, 1, &pending), SHM_ERR_NULL);
+    CHECK(strcmp(shm_last_error_message(), "data is NULL") == 0);
+    CHECK_STATUS(shm_client_call(client, NULL, 0, 0, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_client_call(client, NULL, 1, 0, &reply), SHM_ERR_NULL);
+    CHECK(pending == UNTOUCHED && reply == UNTOUCHED);
+    shm_request_loan *loan = NULL;
+    CHECK_STATUS(shm_client_loan(client, 0, &loan), SHM_OK);
+    CHECK_STATUS(shm_request_loan_send(loan, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_loan_send(loan, &pending), SHM_OK);
+    CHECK_STATUS(shm_pending_try_reply(pending, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_pending_wait(pending, 0, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_server_try_receive(server, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_server_receive(server, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_server_receive_timeout(server, 0, NULL), SHM_ERR_NULL);
+
+    /* None of these sent or received the empty request, but one. */
+    shm_request *request = next_request(server);
+    CHECK(shm_request_size(request) == 0);
+    CHECK_STATUS(shm_request_reply(request, NULL, 1), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_send_part(request, NULL, 1), SHM_ERR_NULL);
+    CHECK_STATUS(shm_reply_loan_create(request, 1, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_reply(request, NULL, 0), SHM_OK);
+    CHECK_STATUS(shm_server_try_receive(server, &request), SHM_WOULD_BLOCK);
+    CHECK_STATUS(shm_pending_try_reply(pending, &reply), SHM_OK);
+    CHECK(shm_reply_size(reply) == 0);
+    shm_reply_release(reply);
+    shm_pending_destroy(pending);
+    shm_server_destroy(server);
+    shm_client_destroy(client);
+}
+
 int main(void) {
     fresh_root();
     calls_on_no_handle();
+    calls_on_no_service();
     values_of_nothing();
     missing_arguments();
     missing_outputs();
+    missing_outputs_of_services();
     check_root_is_empty();
     return 0;
 }

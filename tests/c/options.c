@@ -31,6 +31,28 @@ static int32_t try_subscriber(const char *topic, const shm_subscriber_options *o
     return status;
 }
 
+static int32_t try_client(const char *service, const shm_client_options *options) {
+    shm_client *client = UNTOUCHED;
+    int32_t status = shm_client_create(service, options, &client);
+    if (status == SHM_OK) {
+        shm_client_destroy(client);
+    } else {
+        CHECK(client == UNTOUCHED);
+    }
+    return status;
+}
+
+static int32_t try_server(const char *service, const shm_server_options *options) {
+    shm_server *server = UNTOUCHED;
+    int32_t status = shm_server_create(service, options, &server);
+    if (status == SHM_OK) {
+        shm_server_destroy(server);
+    } else {
+        CHECK(server == UNTOUCHED);
+    }
+    return status;
+}
+
 static void defaults(void) {
     shm_publisher_options publisher;
     memset(&publisher, 0xff, sizeof publisher);
@@ -49,6 +71,24 @@ static void defaults(void) {
     CHECK(subscriber.history == 0 && subscriber.mode == 0);
     CHECK(subscriber.has_group == 0 && subscriber.group == 0 && subscriber.reliable == 0);
     CHECK_STATUS(try_subscriber("/defaults", &subscriber), SHM_OK);
+
+    shm_client_options client;
+    memset(&client, 0xff, sizeof client);
+    client = client_defaults();
+    CHECK(client.struct_size == sizeof client && client.root == NULL);
+    CHECK(client.capacity == 0 && client.participants == 0 && client.holds == 0 && client.calls == 0);
+    CHECK(client.memory == 0 && client.wait_for_server == 0 && client.idempotent == 0 && client.mode == 0);
+    CHECK(client.has_group == 0 && client.group == 0 && client.reserved == 0);
+    CHECK_STATUS(try_client("/defaults", &client), SHM_OK);
+
+    shm_server_options server;
+    memset(&server, 0xff, sizeof server);
+    server = server_defaults();
+    CHECK(server.struct_size == sizeof server && server.root == NULL);
+    CHECK(server.capacity == 0 && server.participants == 0 && server.holds == 0 && server.calls == 0);
+    CHECK(server.memory == 0 && server.mode == 0);
+    CHECK(server.has_group == 0 && server.group == 0 && server.reserved == 0);
+    CHECK_STATUS(try_server("/defaults", &server), SHM_OK);
 }
 
 static void names(void) {
@@ -59,7 +99,11 @@ static void names(void) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         CHECK_STATUS(try_publisher(bad[i], NULL), SHM_ERR_INVALID_NAME);
         CHECK_STATUS(try_subscriber(bad[i], NULL), SHM_ERR_INVALID_NAME);
+        CHECK_STATUS(try_client(bad[i], NULL), SHM_ERR_INVALID_NAME);
+        CHECK_STATUS(try_server(bad[i], NULL), SHM_ERR_INVALID_NAME);
     }
+    CHECK_STATUS(try_client("caf\xe9", NULL), SHM_ERR_INVALID_NAME);
+    CHECK(strstr(shm_last_error_message(), "service name \"caf\\xe9\": it isn't UTF-8 from byte 3 on") != NULL);
     CHECK_STATUS(try_publisher("caf\xe9", NULL), SHM_ERR_INVALID_NAME);
     CHECK(strstr(shm_last_error_message(), "\"caf\\xe9\": it isn't UTF-8 from byte 3 on") != NULL);
     CHECK_STATUS(try_publisher("/b\xc3\xbchne/cam era", NULL), SHM_OK);
@@ -96,6 +140,73 @@ static void values(void) {
     CHECK(strstr(shm_last_error_message(), "reliable is 2") != NULL);
     subscriber.reliable = 1;
     CHECK_STATUS(try_subscriber("/values", &subscriber), SHM_OK);
+}
+
+static void values_of_services(void) {
+    const shm_client_options clients[] = {{.capacity = 3}, {.participants = 1025}, {.holds = 257},
+                                          {.calls = 257}, {.wait_for_server = 2}, {.idempotent = 2},
+                                          {.mode = 0666}, {.has_group = 2}, {.group = 7}, {.reserved = 1}};
+    const shm_server_options servers[] = {{.capacity = 3}, {.participants = 1025}, {.holds = 257}, {.calls = 257},
+                                          {.mode = 0666}, {.has_group = 2}, {.group = 7}, {.reserved = 1}};
+    const char *of_clients[] = {"capacity", "participants", "holds", "calls", "wait_for_server", "idempotent",
+                                "mode", "has_group", "group is 7", "reserved"};
+    const char *of_servers[] = {"capacity", "participants", "holds", "calls", "mode", "has_group", "group is 7", "reserved"};
+    for (size_t i = 0; i < sizeof clients / sizeof *clients; i++) {
+        shm_client_options client = clients[i];
+        client.struct_size = sizeof client;
+        CHECK_STATUS(try_client("/values", &client), SHM_ERR_INVALID_OPTION);
+        CHECK(strstr(shm_last_error_message(), of_clients[i]) != NULL);
+    }
+    for (size_t i = 0; i < sizeof servers / sizeof *servers; i++) {
+        shm_server_options server = servers[i];
+        server.struct_size = sizeof server;
+        CHECK_STATUS(try_server("/values", &server), SHM_ERR_INVALID_OPTION);
+        CHECK(strstr(shm_last_error_message(), of_servers[i]) != NULL);
+    }
+}
+
+/* A service is as who made it says, and apart from the topic of that name. */
+static void existing_service(void) {
+    shm_publisher *publisher = new_publisher("/existing", NULL);
+    shm_server_options made = server_defaults();
+    made.capacity = 16;
+    made.participants = 2;
+    made.holds = 4;
+    made.calls = 2;
+    shm_server *server = new_server("/existing", &made);
+    shm_client_options wanted = client_defaults();
+    wanted.calls = 3;
+    CHECK_STATUS(try_client("/existing", &wanted), SHM_ERR_MISMATCH);
+    wanted.calls = 1;
+    wanted.idempotent = 1;
+    wanted.wait_for_server = 1;
+    shm_client *client = new_client("/existing", &wanted);
+    CHECK_STATUS(try_server("/existing", NULL), SHM_ERR_NO_PARTICIPANT);
+    shm_pending *pendings[] = {send_number(client, 1), send_number(client, 2)}, *none = UNTOUCHED;
+    CHECK_STATUS(shm_client_send(client, "x", 1, &none), SHM_ERR_TOO_MANY_CALLS);
+    for (int i = 0; i < 2; i++) shm_pending_destroy(pendings[i]);
+    shm_client_destroy(client);
+    shm_server_destroy(server);
+    shm_publisher_destroy(publisher);
+}
+
+/* A call waits for a server that is yet to come, and is cut off where the struct is. */
+static void patient_client(void) {
+    shm_client_options options = client_defaults();
+    options.wait_for_server = 1;
+    options.idempotent = 2;
+    options.struct_size = offsetof(shm_client_options, idempotent);
+    shm_client *client = new_client("/patient", &options);
+    shm_pending *pending = send_number(client, 1);
+    shm_reply *reply = UNTOUCHED;
+    CHECK_STATUS(shm_pending_wait(pending, 1000000, &reply), SHM_TIMED_OUT);
+    CHECK(reply == UNTOUCHED);
+    shm_server *server = new_server("/patient", NULL);
+    uint64_t number = 2;
+    CHECK_STATUS(shm_request_reply(next_request(server), &number, sizeof number), SHM_OK);
+    CHECK(number_replied(pending) == 2);
+    shm_server_destroy(server);
+    shm_client_destroy(client);
 }
 
 /* Who shares a topic is said in full or not at all. */
@@ -181,6 +292,24 @@ static void longer_structs(void) {
     CHECK_STATUS(try_subscriber("/longer", &subscriber.known), SHM_OK);
     subscriber.tail[0] = 1;
     CHECK_STATUS(try_subscriber("/longer", &subscriber.known), SHM_ERR_INVALID_OPTION);
+
+    struct {
+        shm_client_options known;
+        unsigned char tail[24];
+    } client = {client_defaults(), {0}};
+    client.known.struct_size = sizeof client;
+    CHECK_STATUS(try_client("/longer", &client.known), SHM_OK);
+    client.tail[0] = 1;
+    CHECK_STATUS(try_client("/longer", &client.known), SHM_ERR_INVALID_OPTION);
+
+    struct {
+        shm_server_options known;
+        unsigned char tail[24];
+    } server = {server_defaults(), {0}};
+    server.known.struct_size = sizeof server;
+    CHECK_STATUS(try_server("/longer", &server.known), SHM_OK);
+    server.tail[0] = 1;
+    CHECK_STATUS(try_server("/longer", &server.known), SHM_ERR_INVALID_OPTION);
 }
 
 /* What lies behind a shorter struct isn't read, and what lies behind a cut member isn't either. */
@@ -228,6 +357,12 @@ static void absurd_structs(void) {
         shm_subscriber_options subscriber = subscriber_defaults();
         subscriber.struct_size = sizes[i];
         CHECK_STATUS(try_subscriber("/absurd", &subscriber), SHM_ERR_INVALID_OPTION);
+        shm_client_options client = client_defaults();
+        client.struct_size = sizes[i];
+        CHECK_STATUS(try_client("/absurd", &client), SHM_ERR_INVALID_OPTION);
+        shm_server_options server = server_defaults();
+        server.struct_size = sizes[i];
+        CHECK_STATUS(try_server("/absurd", &server), SHM_ERR_INVALID_OPTION);
     }
 }
 
@@ -357,8 +492,11 @@ int main(void) {
     defaults();
     names();
     values();
+    values_of_services();
     shares();
     existing_topic();
+    existing_service();
+    patient_client();
     longer_structs();
     shorter_structs();
     absurd_structs();
