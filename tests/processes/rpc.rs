@@ -116,7 +116,7 @@ pub fn serves(mut parent: Parent) {
                     };
                     let id = Id::of(&request);
                     claims.begin(id);
-                    if id.sequence % 3 == 0 {
+                    if id.sequence.is_multiple_of(3) {
                         std::thread::sleep(Duration::from_micros(300));
                     }
                     answer(request, id).unwrap();
