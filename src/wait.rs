@@ -125,6 +125,12 @@ pub(crate) fn own_bit(topic: &Topic) -> (&Word, u64) {
     (&topic.waiters()[topic.index() as usize / 64], 1 << (topic.index() % 64))
 }
 
+/// P1: what is looked at after this, and isn't seen, will be followed by a wake.
+pub(crate) fn say_that_one_waits(word: &Word, bit: u64) {
+    word.fetch_or(bit, Ordering::SeqCst);
+    fence(Ordering::SeqCst);
+}
+
 /// Sleeps once on `wakes`, with `bit` set, unless it is `ready`; whether it is afterwards.
 pub(crate) fn sleep_until(
     (word, bit): (&Word, u64),
@@ -134,9 +140,7 @@ pub(crate) fn sleep_until(
 ) -> bool {
     // Acquire: stays before P1.
     let seen = wakes.load(Ordering::Acquire);
-    // P1.
-    word.fetch_or(bit, Ordering::SeqCst);
-    fence(Ordering::SeqCst);
+    say_that_one_waits(word, bit);
     if !ready() {
         futex::wait(wakes, seen, longest);
     }

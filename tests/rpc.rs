@@ -359,3 +359,55 @@ fn several_functions_share_a_service() {
     drop(service);
     root.assert_empty();
 }
+
+/// Runs `future` on this thread.
+fn block_on<F: std::future::Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+            std::task::Poll::Ready(output) => return output,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[test]
+fn replies_can_be_awaited() {
+    let root = Root::new();
+    let (server, client) = (server(&root), client(&root));
+    std::thread::scope(|scope| {
+        let (replied, wait) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            for n in 0..200u8 {
+                let request = server.receive().unwrap();
+                if n.is_multiple_of(2) {
+                    wait.recv_timeout(Duration::from_millis(2)).unwrap_err();
+                }
+                request.reply(&[n]).unwrap();
+            }
+            let mut request = server.receive().unwrap();
+            (0..10).for_each(|part| assert!(request.send_part(&[part]).unwrap()));
+            request.finish().unwrap();
+            let _given_up = server.receive().unwrap();
+        });
+        block_on(async {
+            for n in 0..200u8 {
+                assert_eq!(*client.send(b"?").unwrap().await.unwrap(), [n]);
+            }
+            let mut stream = client.send(b"all").unwrap();
+            for part in 0..10 {
+                assert_eq!(*(&mut stream).await.unwrap(), [part]);
+            }
+            assert!(matches!((&mut stream).await, Err(Error::NoReply)) && stream.is_over());
+            assert!(matches!(client.send(b"?").unwrap().await, Err(Error::NoReply)));
+        });
+        drop(replied);
+    });
+}

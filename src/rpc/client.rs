@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The calling side of a service: write a request in place, send it, wait for the reply and read that in place.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::call::{named_by, Call, CallId, Failure, Stage, State};
+
 use super::member::{bytes_mut, Info, Member};
+use super::watcher::Watcher;
 use crate::error::{Error, Result};
 use crate::options::{ClientOptions, MemoryInfo};
 use crate::pool::{Chunk, Message};
 use crate::ring::{ChunkId, Refused};
 use crate::sync::{fence, Ordering};
 use crate::topic::{is_live_server, Role, Topic};
-use crate::wait::{sleep_until, wake, wake_one, Spin};
+use crate::wait::{say_that_one_waits, sleep_until, wake, wake_one, Spin};
 
 /// Bounds every sleep of a client: after each it looks whether its server lives.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
@@ -37,6 +42,10 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Client {
+    // Before the member: its thread sleeps on a word of the topic's.
+    watcher: OnceCell<Watcher>,
+    /// When the last task looked for the dead.
+    looked: Cell<Option<Instant>>,
     pub(super) member: Member,
     /// Calls that aren't in flight, the one that ended last on top.
     idle: RefCell<Vec<u32>>,
@@ -67,6 +76,8 @@ impl Client {
         let member = Member::open(service, root, options.wanted(), Role::Client, options.memory)?;
         let idle = RefCell::new((0..member.topic.geometry().calls).rev().collect());
         Ok(Client {
+            watcher: OnceCell::new(),
+            looked: Cell::new(None),
             member,
             idle,
             spin: Cell::new(Spin::new()),
@@ -147,6 +158,18 @@ impl Client {
         self.member.topic.recover_dead()?;
         self.server.set(None);
         Ok(self.is_served())
+    }
+
+    /// Has `waker` called when something may have come.
+    fn watch(&self, waker: &Waker) -> Result<()> {
+        let topic = &self.member.topic;
+        if self.watcher.get().is_none() {
+            // SAFETY: the watcher is dropped before the topic with its mappings.
+            let watcher = unsafe { Watcher::start(topic.own_wakes(topic.index()), topic.token())? };
+            let _ = self.watcher.set(watcher);
+        }
+        self.watcher.get().into_iter().for_each(|watcher| watcher.add(waker));
+        Ok(())
     }
 
     fn no_server(&self) -> Error {
@@ -408,6 +431,17 @@ impl<'a> Pending<'a> {
         }
     }
 
+    /// The same for a task, which is woken for many reasons: not more often than a sleeper would.
+    fn look_for_the_dead_at_times(&mut self, seen: State) -> Result<()> {
+        let now = Instant::now();
+        let last = self.client.looked.get();
+        if last.is_some_and(|last| now.duration_since(last) < LONGEST_SLEEP) {
+            return Ok(());
+        }
+        self.client.looked.set(Some(now));
+        self.look_for_the_dead(seen)
+    }
+
     /// Sees whether the one that this call waits for lives. Recovering a dead server ends its calls, this one too.
     fn look_for_the_dead(&mut self, seen: State) -> Result<()> {
         let client = self.client;
@@ -562,6 +596,63 @@ impl<'a> Pending<'a> {
             self.client.member.retire(self.chunk.id);
             self.client.idle.borrow_mut().push(self.index);
         }
+    }
+}
+
+/// The reply, as [`wait`](Pending::wait) gives it; of a stream the next one. Ready again after that: a stream's next ones are awaited by
+/// `&mut pending`.
+///
+/// The first of a client's futures that has to wait starts a thread, which wakes the tasks and ends with the client.
+///
+/// ```
+/// # fn block_on<F: std::future::Future>(future: F) -> F::Output { // any executor does
+/// #     struct Unpark(std::thread::Thread);
+/// #     impl std::task::Wake for Unpark { fn wake(self: std::sync::Arc<Self>) { self.0.unpark() } }
+/// #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+/// #     let mut future = std::pin::pin!(future);
+/// #     loop {
+/// #         match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+/// #             std::task::Poll::Ready(output) => return output,
+/// #             std::task::Poll::Pending => std::thread::park(),
+/// #         }
+/// #     }
+/// # }
+/// # let root = tempfile::tempdir()?; std::env::set_var("SHM_ROOT", root.path());
+/// let double = shm::Function::new("double", |n: u64| 2 * n)?;
+/// let stop = double.stopper();
+/// std::thread::spawn(move || double.serve());
+/// let client = shm::Client::new("double")?;
+/// block_on(async {
+///     let reply = client.send(&[0x91, 21])?.await?; // the array of one argument, in msgpack
+///     assert_eq!(&*reply, [42]);
+///     Ok::<(), shm::Error>(())
+/// })?;
+/// stop.stop();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+impl<'a> Future for Pending<'a> {
+    type Output = Result<Reply<'a>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let client = self.client;
+        for _ in 0..2 {
+            let seen = match self.look() {
+                Ok(Progress::Reply(reply)) => return Poll::Ready(Ok(reply)),
+                Ok(Progress::End) => return Poll::Ready(Err(Error::NoReply)),
+                Ok(Progress::None(seen)) => seen,
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            // Once more when that is said, as before a sleep: see `watcher.rs`.
+            let asked = client.watch(context.waker()).and_then(|()| client.call_words(self.index));
+            match asked {
+                Ok(call) => say_that_one_waits(call.waiting, 1),
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+            if let Err(error) = self.look_for_the_dead_at_times(seen) {
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Pending
     }
 }
 

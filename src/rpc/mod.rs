@@ -52,6 +52,8 @@ mod function;
 mod member;
 #[cfg(not(loom))]
 mod server;
+#[cfg(not(loom))]
+mod watcher;
 
 #[cfg(all(test, not(loom), not(miri)))]
 mod tests;
