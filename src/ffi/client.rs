@@ -87,10 +87,10 @@ pub unsafe extern "C" fn shm_client_loan(
     guard(|| {
         let place = output(loan, "loan")?;
         // SAFETY: C1, C3; it is there as long as what it lends.
-        let client: &'static ShmClient = unsafe { required(client, "client")? };
-        let lent = client.core.loan(size)?;
+        let handle: &'static ShmClient = unsafe { required(client, "client")? };
+        let lent = handle.core.loan(size)?;
         // SAFETY: `shm_client_create` shared it out; C2.
-        unsafe { place.write(client.loans.hand_out(lent, share(client), |place| &mut place.lent)) };
+        unsafe { place.write(handle.loans.hand_out(lent, share(client), |place| &mut place.lent)) };
         Ok(SHM_OK)
     })
 }
@@ -111,11 +111,11 @@ pub unsafe extern "C" fn shm_client_send(
     guard(|| {
         let place = output(pending, "pending")?;
         // SAFETY: C1, C3, and it is there as long as what it lends; C2.
-        let (client, request): (&'static ShmClient, _) =
+        let (handle, request): (&'static ShmClient, _) =
             unsafe { (required(client, "client")?, bytes(data, size)?) };
-        let call = client.core.send(request)?;
+        let call = handle.core.send(request)?;
         // SAFETY: `shm_client_create` shared it out; C2.
-        unsafe { place.write(client.pendings.hand_out(call, share(client), |place| &mut place.lent)) };
+        unsafe { place.write(handle.pendings.hand_out(call, share(client), |place| &mut place.lent)) };
         Ok(SHM_OK)
     })
 }
@@ -140,13 +140,13 @@ pub unsafe extern "C" fn shm_client_call(
     guard(|| {
         let place = output(reply, "reply")?;
         // SAFETY: C1, C3, and it is there as long as what it lends; C2.
-        let (client, request): (&'static ShmClient, _) =
+        let (handle, request): (&'static ShmClient, _) =
             unsafe { (required(client, "client")?, bytes(data, size)?) };
         let deadline = deadline(timeout_ns);
-        let mut call = client.core.send(request)?;
+        let mut call = handle.core.send(request)?;
         let Some(received) = call.wait_until(deadline)? else { return Ok(over(&call, SHM_TIMED_OUT)) };
         // SAFETY: `shm_client_create` shared it out; C2.
-        unsafe { place.write(client.replies.hand_out(received, share(client), |place| &mut place.lent)) };
+        unsafe { place.write(handle.replies.hand_out(received, share(client), |place| &mut place.lent)) };
         Ok(SHM_OK)
     })
 }

@@ -2,7 +2,6 @@
 //! Servers.
 
 use super::arguments::{name, output, required};
-use super::error::Failure;
 use super::guard::{guard, guard_value};
 use super::reply_loan::ShmReplyLoan;
 use super::request::ShmRequest;
@@ -22,21 +21,24 @@ pub struct ShmServer {
 }
 
 impl ShmServer {
-    /// Hands out what a receive of this server gave; `nothing` is the status when that is nothing.
+    /// Hands out what a receive of `server` gave; `nothing` is the status when that is nothing.
     ///
     /// # Safety
-    /// C1 and C3 hold for this handle, which was shared out, and C2 for `place`.
+    /// C1 and C3 hold for `server`, which was shared out, and C2 for `place`.
     #[inline]
     unsafe fn hand_out(
-        &'static self,
+        server: *const ShmServer,
         received: Option<Request<'static>>,
         place: NonNull<*mut ShmRequest>,
         nothing: i32,
-    ) -> Result<i32, Failure> {
-        let Some(request) = received else { return Ok(nothing) };
+    ) -> i32 {
+        let Some(request) = received else { return nothing };
         // SAFETY: the caller's.
-        unsafe { place.write(self.requests.hand_out(request, share(self), |place| &mut place.lent)) };
-        Ok(SHM_OK)
+        unsafe {
+            let server = share(server);
+            place.write(server.requests.hand_out(request, server.clone(), |place| &mut place.lent));
+        }
+        SHM_OK
     }
 
     pub(super) fn put_back(&self, request: *mut ShmRequest) {
@@ -99,10 +101,10 @@ pub unsafe extern "C" fn shm_server_try_receive(
     guard(|| {
         let place = output(request, "request")?;
         // SAFETY: C1, C3; it is there as long as what it lends.
-        let server: &'static ShmServer = unsafe { required(server, "server")? };
-        let received = server.core.try_receive()?;
+        let handle: &'static ShmServer = unsafe { required(server, "server")? };
+        let received = handle.core.try_receive()?;
         // SAFETY: C1, C2, C3; `shm_server_create` shared it out.
-        unsafe { server.hand_out(received, place, SHM_WOULD_BLOCK) }
+        Ok(unsafe { ShmServer::hand_out(server, received, place, SHM_WOULD_BLOCK) })
     })
 }
 
@@ -116,10 +118,10 @@ pub unsafe extern "C" fn shm_server_receive(server: *mut ShmServer, request: *mu
     guard(|| {
         let place = output(request, "request")?;
         // SAFETY: C1, C3; it is there as long as what it lends.
-        let server: &'static ShmServer = unsafe { required(server, "server")? };
-        let received = server.core.receive()?;
+        let handle: &'static ShmServer = unsafe { required(server, "server")? };
+        let received = handle.core.receive()?;
         // SAFETY: C1, C2, C3; `shm_server_create` shared it out.
-        unsafe { server.hand_out(Some(received), place, SHM_OK) }
+        Ok(unsafe { ShmServer::hand_out(server, Some(received), place, SHM_OK) })
     })
 }
 
@@ -137,9 +139,9 @@ pub unsafe extern "C" fn shm_server_receive_timeout(
     guard(|| {
         let place = output(request, "request")?;
         // SAFETY: C1, C3; it is there as long as what it lends.
-        let server: &'static ShmServer = unsafe { required(server, "server")? };
-        let received = server.core.receive_timeout(Duration::from_nanos(timeout_ns))?;
+        let handle: &'static ShmServer = unsafe { required(server, "server")? };
+        let received = handle.core.receive_timeout(Duration::from_nanos(timeout_ns))?;
         // SAFETY: C1, C2, C3; `shm_server_create` shared it out.
-        unsafe { server.hand_out(received, place, SHM_TIMED_OUT) }
+        Ok(unsafe { ShmServer::hand_out(server, received, place, SHM_TIMED_OUT) })
     })
 }

@@ -93,7 +93,7 @@ pub(super) fn share_out<H>(handle: H) -> *mut H {
 /// # Safety
 /// `handle` came from `share_out`, and C1 and C3 hold for it.
 #[inline]
-pub(super) unsafe fn share<H>(handle: &'static H) -> Rc<H> {
+pub(super) unsafe fn share<H>(handle: *const H) -> Rc<H> {
     // SAFETY: the caller's.
     unsafe {
         Rc::increment_strong_count(handle);

@@ -11,6 +11,10 @@ static shm_publisher *publisher;
 static shm_subscriber *subscriber;
 static shm_loan *loan;
 static shm_sample *sample;
+static shm_client *client;
+static shm_server *server;
+static shm_pending *pending;
+static shm_request *request;
 
 /* Runs when the library's variables of this thread are gone. */
 static void use_at_exit(void) {
@@ -23,6 +27,14 @@ static void use_at_exit(void) {
     CHECK(shm_last_error_message() != NULL);
     CHECK_STATUS(shm_publisher_loan(publisher, 100, &loan), SHM_OK);
     publish_number(publisher, 3);
+
+    CHECK_STATUS(shm_request_fail(request, 4, "at the end"), SHM_OK);
+    shm_reply *reply;
+    CHECK_STATUS(shm_pending_wait(pending, TEN_SECONDS, &reply), SHM_ERR_REMOTE);
+    CHECK(shm_last_error_code() == 4);
+    shm_pending_destroy(pending);
+    pending = send_number(client, 2);
+    request = next_request(server);
 }
 
 static void destroy_at_exit(void) {
@@ -31,6 +43,10 @@ static void destroy_at_exit(void) {
     shm_subscriber_destroy(subscriber);
     shm_sample_release(sample);
     shm_publisher_destroy(publisher);
+    shm_client_destroy(client);
+    shm_server_destroy(server);
+    shm_pending_destroy(pending);
+    shm_request_destroy(request);
 }
 
 static void take_part_and_exit(void (*handler)(void)) {
@@ -42,6 +58,10 @@ static void take_part_and_exit(void (*handler)(void)) {
     uint64_t number = 2;
     CHECK_STATUS(shm_publisher_loan(publisher, sizeof number, &loan), SHM_OK);
     memcpy(shm_loan_data(loan), &number, sizeof number);
+    client = new_client("/ending", NULL);
+    server = new_server("/ending", NULL);
+    pending = send_number(client, 1);
+    request = next_request(server);
     CHECK_STATUS(shm_subscriber_try_receive(NULL, &sample), SHM_ERR_NULL);
     CHECK(strlen(shm_last_error_message()) > 0);
     exit(STATUS);
@@ -51,6 +71,9 @@ static void one_that_exits(void (*handler)(void)) {
     shm_publisher_options options = publisher_defaults();
     options.participants = 3;
     shm_publisher *keeper = new_publisher("/ending", &options);
+    shm_server_options of_service = server_defaults();
+    of_service.participants = 3;
+    shm_server *other = new_server("/ending", &of_service);
     pid_t pid = fork();
     CHECK(pid >= 0);
     if (pid == 0) take_part_and_exit(handler);
@@ -69,6 +92,17 @@ static void one_that_exits(void (*handler)(void)) {
         shm_subscriber_destroy(later[i]);
     }
     shm_publisher_destroy(keeper);
+
+    /* So are those of the service. */
+    shm_client *clients[] = {new_client("/ending", NULL), new_client("/ending", NULL)};
+    for (int i = 0; i < 2; i++) {
+        shm_pending *asked = send_number(clients[i], 5);
+        uint64_t number = number_asked(request = next_request(other));
+        CHECK_STATUS(shm_request_reply(request, &number, sizeof number), SHM_OK);
+        CHECK(number_replied(asked) == 5);
+        shm_client_destroy(clients[i]);
+    }
+    shm_server_destroy(other);
     check_root_is_empty();
 }
 

@@ -150,7 +150,8 @@ static void values_of_services(void) {
                                           {.mode = 0666}, {.has_group = 2}, {.group = 7}, {.reserved = 1}};
     const char *of_clients[] = {"capacity", "participants", "holds", "calls", "wait_for_server", "idempotent",
                                 "mode", "has_group", "group is 7", "reserved"};
-    const char *of_servers[] = {"capacity", "participants", "holds", "calls", "mode", "has_group", "group is 7", "reserved"};
+    const char *of_servers[] = {"capacity", "participants", "holds", "calls",
+                                "mode", "has_group", "group is 7", "reserved"};
     for (size_t i = 0; i < sizeof clients / sizeof *clients; i++) {
         shm_client_options client = clients[i];
         client.struct_size = sizeof client;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Publishers and subscribers, clients and servers in processes of their own: this program, started again with a role. */
+/* Publishers, subscribers, clients and servers in processes of their own: this program, started again with a role. */
 #include "check.h"
 
 #include <signal.h>
@@ -159,7 +159,7 @@ static void clients_elsewhere(void) {
     shm_server_destroy(server);
 }
 
-/* Whoever waits for a server that is killed is told so; a function that may be carried out twice is, by another server. */
+/* Whoever waits for a server that is killed is told so; what may be carried out twice is, by another server. */
 static void killed_server(uint32_t idempotent) {
     shm_client_options options = client_defaults();
     options.idempotent = idempotent;
