@@ -7,17 +7,21 @@ use super::pending::{deadline, over, ShmPending};
 use super::reply::ShmReply;
 use super::request_loan::ShmRequestLoan;
 use super::service_options::ShmClientOptions;
-use super::shelf::{give_up, share, share_out, Shelf};
+use super::shelf::{lender, Shelf};
 use super::status::{SHM_OK, SHM_TIMED_OUT};
 use crate::Client;
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
+use std::rc::Rc;
 
 /// For `shm_client_call` and `shm_pending_wait`: as long as it takes.
 pub const SHM_WAIT_FOREVER: u64 = u64::MAX;
 
 /// Calls the functions of a service.
-pub struct ShmClient {
+pub struct ShmClient(Rc<ClientInside>);
+
+/// What a client's loans, pendings and replies share.
+pub(super) struct ClientInside {
     pub(super) loans: Shelf<ShmRequestLoan>,
     pub(super) pendings: Shelf<ShmPending>,
     pub(super) replies: Shelf<ShmReply>,
@@ -46,9 +50,9 @@ pub unsafe extern "C" fn shm_client_create(
         let (service, options) = unsafe { (name(service, "service")?, ShmClientOptions::read(options)?) };
         let core = Client::with_options(service, &options)?;
         let (loans, pendings, replies) = (Shelf::default(), Shelf::default(), Shelf::default());
-        let handle = ShmClient { loans, pendings, replies, is_closed: Cell::new(false), core };
+        let inside = ClientInside { loans, pendings, replies, is_closed: Cell::new(false), core };
         // SAFETY: C2.
-        unsafe { place.write(share_out(handle)) };
+        unsafe { place.write(Box::into_raw(Box::new(ShmClient(Rc::new(inside))))) };
         Ok(SHM_OK)
     })
 }
@@ -61,12 +65,10 @@ pub unsafe extern "C" fn shm_client_create(
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_destroy(client: *mut ShmClient) {
     guard_value((), || {
-        // SAFETY: C1, C4; `shm_client_create` shared it out.
-        unsafe {
-            if let Some(handle) = client.as_ref() {
-                handle.is_closed.set(true);
-                give_up(client);
-            }
+        if !client.is_null() {
+            // SAFETY: C1, C4; `shm_client_create` made the box.
+            let client = unsafe { Box::from_raw(client) };
+            client.0.is_closed.set(true);
         }
     })
 }
@@ -86,11 +88,12 @@ pub unsafe extern "C" fn shm_client_loan(
 ) -> i32 {
     guard(|| {
         let place = output(loan, "loan")?;
-        // SAFETY: C1, C3; it is there as long as what it lends.
-        let handle: &'static ShmClient = unsafe { required(client, "client")? };
-        let lent = handle.core.loan(size)?;
-        // SAFETY: `shm_client_create` shared it out; C2.
-        unsafe { place.write(handle.loans.hand_out(lent, share(client), |place| &mut place.lent)) };
+        // SAFETY: C1, C3.
+        let ShmClient(inside) = unsafe { required(client, "client")? };
+        // SAFETY: `hand_out` gives it a share.
+        let lent = unsafe { lender(inside) }.core.loan(size)?;
+        // SAFETY: C2.
+        unsafe { place.write(inside.loans.hand_out(lent, inside.clone(), |place| &mut place.lent)) };
         Ok(SHM_OK)
     })
 }
@@ -110,12 +113,12 @@ pub unsafe extern "C" fn shm_client_send(
 ) -> i32 {
     guard(|| {
         let place = output(pending, "pending")?;
-        // SAFETY: C1, C3, and it is there as long as what it lends; C2.
-        let (handle, request): (&'static ShmClient, _) =
-            unsafe { (required(client, "client")?, bytes(data, size)?) };
-        let call = handle.core.send(request)?;
-        // SAFETY: `shm_client_create` shared it out; C2.
-        unsafe { place.write(handle.pendings.hand_out(call, share(client), |place| &mut place.lent)) };
+        // SAFETY: C1, C3; C2.
+        let (ShmClient(inside), request) = unsafe { (required(client, "client")?, bytes(data, size)?) };
+        // SAFETY: `hand_out` gives it a share.
+        let call = unsafe { lender(inside) }.core.send(request)?;
+        // SAFETY: C2.
+        unsafe { place.write(inside.pendings.hand_out(call, inside.clone(), |place| &mut place.lent)) };
         Ok(SHM_OK)
     })
 }
@@ -139,14 +142,14 @@ pub unsafe extern "C" fn shm_client_call(
 ) -> i32 {
     guard(|| {
         let place = output(reply, "reply")?;
-        // SAFETY: C1, C3, and it is there as long as what it lends; C2.
-        let (handle, request): (&'static ShmClient, _) =
-            unsafe { (required(client, "client")?, bytes(data, size)?) };
+        // SAFETY: C1, C3; C2.
+        let (ShmClient(inside), request) = unsafe { (required(client, "client")?, bytes(data, size)?) };
         let deadline = deadline(timeout_ns);
-        let mut call = handle.core.send(request)?;
+        // SAFETY: `hand_out` gives the reply a share, and the call ends here.
+        let mut call = unsafe { lender(inside) }.core.send(request)?;
         let Some(received) = call.wait_until(deadline)? else { return Ok(over(&call, SHM_TIMED_OUT)) };
-        // SAFETY: `shm_client_create` shared it out; C2.
-        unsafe { place.write(handle.replies.hand_out(received, share(client), |place| &mut place.lent)) };
+        // SAFETY: C2.
+        unsafe { place.write(inside.replies.hand_out(received, inside.clone(), |place| &mut place.lent)) };
         Ok(SHM_OK)
     })
 }

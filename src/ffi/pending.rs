@@ -2,7 +2,7 @@
 //! Calls in flight.
 
 use super::arguments::{output, required_mut};
-use super::client::{ShmClient, SHM_WAIT_FOREVER};
+use super::client::{ClientInside, SHM_WAIT_FOREVER};
 use super::guard::{guard, guard_value};
 use super::reply::ShmReply;
 use super::shelf::Lent;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// A call in flight: a request that was sent, whose reply is for later.
 #[derive(Default)]
 pub struct ShmPending {
-    pub(super) lent: Lent<Pending<'static>, ShmClient>,
+    pub(super) lent: Lent<Pending<'static>, ClientInside>,
 }
 
 pub(super) fn deadline(timeout_ns: u64) -> Option<Instant> {
@@ -91,7 +91,8 @@ pub unsafe extern "C" fn shm_pending_destroy(pending: *mut ShmPending) {
         let ended = unsafe { pending.as_mut() }.and_then(|pending| pending.lent.take());
         if let Some((call, client)) = ended {
             drop(call);
-            client.pendings.put_back(pending);
+            // SAFETY: C1: it has ended.
+            unsafe { client.pendings.put_back(pending) };
         }
     })
 }

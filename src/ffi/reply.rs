@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Replies.
 
-use super::client::ShmClient;
+use super::client::ClientInside;
 use super::guard::guard_value;
 use super::shelf::Lent;
 use crate::Reply;
@@ -11,7 +11,7 @@ use std::ptr;
 /// A reply that a client holds: it stays as it is, where it is, until it is released.
 #[derive(Default)]
 pub struct ShmReply {
-    pub(super) lent: Lent<Reply<'static>, ShmClient>,
+    pub(super) lent: Lent<Reply<'static>, ClientInside>,
 }
 
 /// The reply's bytes, aligned to 64, `shm_reply_size` of them, for reading.
@@ -44,7 +44,8 @@ pub unsafe extern "C" fn shm_reply_release(reply: *mut ShmReply) {
         let ended = unsafe { reply.as_mut() }.and_then(|reply| reply.lent.take());
         if let Some((held, client)) = ended {
             drop(held);
-            client.replies.put_back(reply);
+            // SAFETY: C1: it has ended.
+            unsafe { client.replies.put_back(reply) };
         }
     })
 }

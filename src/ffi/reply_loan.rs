@@ -4,7 +4,7 @@
 use super::arguments::{output, required_mut};
 use super::guard::{guard, guard_value};
 use super::request::{self, ShmRequest};
-use super::server::ShmServer;
+use super::server::ServerInside;
 use super::shelf::Lent;
 use super::status::SHM_OK;
 use crate::rpc::Draft;
@@ -14,7 +14,7 @@ use std::ptr;
 
 /// Shared memory lent to write a reply into.
 pub struct ShmReplyLoan {
-    pub(super) lent: Lent<Draft<'static>, ShmServer>,
+    pub(super) lent: Lent<Draft<'static>, ServerInside>,
     /// What it replies to. The box is there as long as the server, and holds this request until it has ended so many.
     request: *mut ShmRequest,
     ended: u64,
@@ -129,7 +129,8 @@ pub unsafe extern "C" fn shm_reply_loan_send(loan: *mut ShmReplyLoan) -> i32 {
         let is_sent = is_wanted && held.answer(draft, 0);
         // SAFETY: C1, C3: the request has ended.
         unsafe { request::end(entry.request) };
-        server.loans.put_back(loan);
+        // SAFETY: C1: it has ended.
+        unsafe { server.loans.put_back(loan) };
         Ok(request::sent(is_sent))
     })
 }
@@ -142,7 +143,8 @@ pub unsafe extern "C" fn shm_reply_loan_destroy(loan: *mut ShmReplyLoan) {
         let ended = unsafe { loan.as_mut() }.and_then(|loan| loan.lent.take());
         if let Some((draft, server)) = ended {
             drop(draft);
-            server.loans.put_back(loan);
+            // SAFETY: C1: it has ended.
+            unsafe { server.loans.put_back(loan) };
         }
     })
 }

@@ -4,7 +4,7 @@
 use super::arguments::{bytes, required_mut};
 use super::error::Failure;
 use super::guard::{guard, guard_value};
-use super::server::ShmServer;
+use super::server::ServerInside;
 use super::shelf::Lent;
 use super::status::{SHM_CANCELLED, SHM_OK};
 use crate::Request;
@@ -15,7 +15,7 @@ use std::ptr;
 /// A request that a server holds, to be replied to: it stays as it is, where it is, until it ends.
 #[derive(Default)]
 pub struct ShmRequest {
-    pub(super) lent: Lent<Request<'static>, ShmServer>,
+    pub(super) lent: Lent<Request<'static>, ServerInside>,
     /// How many requests have ended in this box: reply loans see by it whether theirs has.
     pub(super) ended: u64,
 }
@@ -39,7 +39,8 @@ pub(super) unsafe fn end(request: *mut ShmRequest) {
     if let Some((held, server)) = entry.lent.take() {
         drop(held);
         entry.ended += 1;
-        server.put_back(request);
+        // SAFETY: C1: it has ended.
+        unsafe { server.requests.put_back(request) };
     }
 }
 

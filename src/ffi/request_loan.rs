@@ -2,7 +2,7 @@
 //! Requests being written.
 
 use super::arguments::{output, required_mut};
-use super::client::ShmClient;
+use super::client::ClientInside;
 use super::guard::{guard, guard_value};
 use super::pending::ShmPending;
 use super::shelf::Lent;
@@ -14,7 +14,7 @@ use std::ptr;
 /// Shared memory lent to write a request into.
 #[derive(Default)]
 pub struct ShmRequestLoan {
-    pub(super) lent: Lent<RequestLoan<'static>, ShmClient>,
+    pub(super) lent: Lent<RequestLoan<'static>, ClientInside>,
 }
 
 /// The memory behind a request loan: aligned to 64, `shm_request_loan_size` bytes, for reading and writing.
@@ -90,7 +90,8 @@ pub unsafe extern "C" fn shm_request_loan_send(
         if let Some((lent, client)) = entry.lent.take() {
             // The chunk is the call's now.
             std::mem::forget(lent);
-            client.loans.put_back(loan);
+            // SAFETY: C1: it has ended.
+            unsafe { client.loans.put_back(loan) };
             let share = client.clone();
             // SAFETY: C2.
             unsafe { place.write(client.pendings.hand_out(call, share, |place| &mut place.lent)) };
@@ -107,7 +108,8 @@ pub unsafe extern "C" fn shm_request_loan_destroy(loan: *mut ShmRequestLoan) {
         let ended = unsafe { loan.as_mut() }.and_then(|loan| loan.lent.take());
         if let Some((lent, client)) = ended {
             drop(lent);
-            client.loans.put_back(loan);
+            // SAFETY: C1: it has ended.
+            unsafe { client.loans.put_back(loan) };
         }
     })
 }

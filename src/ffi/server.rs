@@ -6,43 +6,40 @@ use super::guard::{guard, guard_value};
 use super::reply_loan::ShmReplyLoan;
 use super::request::ShmRequest;
 use super::service_options::ShmServerOptions;
-use super::shelf::{give_up, share, share_out, Shelf};
+use super::shelf::{lender, Shelf};
 use super::status::{SHM_OK, SHM_TIMED_OUT, SHM_WOULD_BLOCK};
 use crate::{Request, Server};
 use std::ffi::c_char;
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Serves the requests of a service, each of which goes to exactly one of its servers.
-pub struct ShmServer {
-    requests: Shelf<ShmRequest>,
+pub struct ShmServer(Rc<ServerInside>);
+
+/// What a server's requests and reply loans share.
+pub(super) struct ServerInside {
+    pub(super) requests: Shelf<ShmRequest>,
     pub(super) loans: Shelf<ShmReplyLoan>,
     core: Server,
 }
 
-impl ShmServer {
-    /// Hands out what a receive of `server` gave; `nothing` is the status when that is nothing.
+impl ServerInside {
+    /// Hands out what a receive gave; `nothing` is the status when that is nothing.
     ///
     /// # Safety
-    /// C1 and C3 hold for `server`, which was shared out, and C2 for `place`.
+    /// C2 holds for `place`.
     #[inline]
     unsafe fn hand_out(
-        server: *const ShmServer,
+        self: &Rc<Self>,
         received: Option<Request<'static>>,
         place: NonNull<*mut ShmRequest>,
         nothing: i32,
     ) -> i32 {
         let Some(request) = received else { return nothing };
         // SAFETY: the caller's.
-        unsafe {
-            let server = share(server);
-            place.write(server.requests.hand_out(request, server.clone(), |place| &mut place.lent));
-        }
+        unsafe { place.write(self.requests.hand_out(request, self.clone(), |place| &mut place.lent)) };
         SHM_OK
-    }
-
-    pub(super) fn put_back(&self, request: *mut ShmRequest) {
-        self.requests.put_back(request);
     }
 }
 
@@ -65,9 +62,9 @@ pub unsafe extern "C" fn shm_server_create(
         // SAFETY: C2.
         let (service, options) = unsafe { (name(service, "service")?, ShmServerOptions::read(options)?) };
         let core = Server::with_options(service, &options)?;
-        let handle = ShmServer { requests: Shelf::default(), loans: Shelf::default(), core };
+        let inside = ServerInside { requests: Shelf::default(), loans: Shelf::default(), core };
         // SAFETY: C2.
-        unsafe { place.write(share_out(handle)) };
+        unsafe { place.write(Box::into_raw(Box::new(ShmServer(Rc::new(inside))))) };
         Ok(SHM_OK)
     })
 }
@@ -80,8 +77,8 @@ pub unsafe extern "C" fn shm_server_create(
 pub unsafe extern "C" fn shm_server_destroy(server: *mut ShmServer) {
     guard_value((), || {
         if !server.is_null() {
-            // SAFETY: C1, C4; `shm_server_create` shared it out.
-            unsafe { give_up(server) };
+            // SAFETY: C1, C4; `shm_server_create` made the box.
+            drop(unsafe { Box::from_raw(server) });
         }
     })
 }
@@ -100,11 +97,12 @@ pub unsafe extern "C" fn shm_server_try_receive(
 ) -> i32 {
     guard(|| {
         let place = output(request, "request")?;
-        // SAFETY: C1, C3; it is there as long as what it lends.
-        let handle: &'static ShmServer = unsafe { required(server, "server")? };
-        let received = handle.core.try_receive()?;
-        // SAFETY: C1, C2, C3; `shm_server_create` shared it out.
-        Ok(unsafe { ShmServer::hand_out(server, received, place, SHM_WOULD_BLOCK) })
+        // SAFETY: C1, C3.
+        let ShmServer(inside) = unsafe { required(server, "server")? };
+        // SAFETY: `hand_out` gives it a share.
+        let received = unsafe { lender(inside) }.core.try_receive()?;
+        // SAFETY: C2.
+        Ok(unsafe { inside.hand_out(received, place, SHM_WOULD_BLOCK) })
     })
 }
 
@@ -117,11 +115,12 @@ pub unsafe extern "C" fn shm_server_try_receive(
 pub unsafe extern "C" fn shm_server_receive(server: *mut ShmServer, request: *mut *mut ShmRequest) -> i32 {
     guard(|| {
         let place = output(request, "request")?;
-        // SAFETY: C1, C3; it is there as long as what it lends.
-        let handle: &'static ShmServer = unsafe { required(server, "server")? };
-        let received = handle.core.receive()?;
-        // SAFETY: C1, C2, C3; `shm_server_create` shared it out.
-        Ok(unsafe { ShmServer::hand_out(server, Some(received), place, SHM_OK) })
+        // SAFETY: C1, C3.
+        let ShmServer(inside) = unsafe { required(server, "server")? };
+        // SAFETY: `hand_out` gives it a share.
+        let received = unsafe { lender(inside) }.core.receive()?;
+        // SAFETY: C2.
+        Ok(unsafe { inside.hand_out(Some(received), place, SHM_OK) })
     })
 }
 
@@ -138,10 +137,11 @@ pub unsafe extern "C" fn shm_server_receive_timeout(
 ) -> i32 {
     guard(|| {
         let place = output(request, "request")?;
-        // SAFETY: C1, C3; it is there as long as what it lends.
-        let handle: &'static ShmServer = unsafe { required(server, "server")? };
-        let received = handle.core.receive_timeout(Duration::from_nanos(timeout_ns))?;
-        // SAFETY: C1, C2, C3; `shm_server_create` shared it out.
-        Ok(unsafe { ShmServer::hand_out(server, received, place, SHM_TIMED_OUT) })
+        // SAFETY: C1, C3.
+        let ShmServer(inside) = unsafe { required(server, "server")? };
+        // SAFETY: `hand_out` gives it a share.
+        let received = unsafe { lender(inside) }.core.receive_timeout(Duration::from_nanos(timeout_ns))?;
+        // SAFETY: C2.
+        Ok(unsafe { inside.hand_out(received, place, SHM_TIMED_OUT) })
     })
 }

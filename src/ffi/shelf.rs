@@ -2,8 +2,8 @@
 //! What a client or a server lends, and the boxes that it comes in.
 //!
 //! A box goes back to its handle's shelf when its use ends and is used again by a later one, so that the hot path doesn't allocate. What
-//! is lent keeps its handle alive: `_destroy` gives up the caller's share, and whatever comes back last frees it. One thread at a time uses
-//! a handle and all that it lends (C3), so the count of shares isn't atomic.
+//! is lent has a share in what is behind the handle: `_destroy` gives up the caller's, and whatever comes back last frees it. One thread at
+//! a time uses a handle and all that it lends (C3), so the count of shares isn't atomic.
 
 use super::error::Failure;
 use crate::Error;
@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-/// Something that borrows from a handle, with a share in that. None on the shelf.
+/// Something that borrows from what is behind a handle, with a share in that. None on the shelf.
 // The thing is dropped before the share.
 pub(super) struct Lent<T, H>(Option<(T, Rc<H>)>);
 
@@ -67,9 +67,12 @@ impl<B: Default> Shelf<B> {
         place.as_ptr()
     }
 
-    /// Takes a box back whose thing has ended: one that `hand_out` gave, not used after this.
+    /// Takes a box back whose thing has ended.
+    ///
+    /// # Safety
+    /// This shelf handed `place` out, and it isn't used after this.
     #[inline]
-    pub(super) fn put_back(&self, place: *mut B) {
+    pub(super) unsafe fn put_back(&self, place: *mut B) {
         self.0.borrow_mut().extend(NonNull::new(place));
     }
 }
@@ -77,35 +80,18 @@ impl<B: Default> Shelf<B> {
 impl<B> Drop for Shelf<B> {
     fn drop(&mut self) {
         for place in self.0.get_mut().drain(..) {
-            // SAFETY: `hand_out` leaked the box, and it is nobody else's.
+            // SAFETY: `hand_out` leaked the box, and nobody uses it since `put_back`.
             drop(unsafe { Box::from_raw(place.as_ptr()) });
         }
     }
 }
 
-/// The caller's share of a new handle.
-pub(super) fn share_out<H>(handle: H) -> *mut H {
-    Rc::into_raw(Rc::new(handle)).cast_mut()
-}
-
-/// A share of a handle for something that it lends.
+/// What is behind a handle, for as long as something that it lends keeps it alive.
 ///
 /// # Safety
-/// `handle` came from `share_out`, and C1 and C3 hold for it.
+/// What borrows from it is dropped before the last share.
 #[inline]
-pub(super) unsafe fn share<H>(handle: *const H) -> Rc<H> {
+pub(super) unsafe fn lender<H>(handle: &Rc<H>) -> &'static H {
     // SAFETY: the caller's.
-    unsafe {
-        Rc::increment_strong_count(handle);
-        Rc::from_raw(handle)
-    }
-}
-
-/// Gives the caller's share up.
-///
-/// # Safety
-/// `handle` came from `share_out`, and C4 holds for it.
-pub(super) unsafe fn give_up<H>(handle: *mut H) {
-    // SAFETY: the caller's.
-    drop(unsafe { Rc::from_raw(handle) });
+    unsafe { &*Rc::as_ptr(handle) }
 }

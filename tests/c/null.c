@@ -164,8 +164,6 @@ static void missing_outputs_of_services(void) {
     CHECK_STATUS(shm_client_loan(client, 0, &loan), SHM_OK);
     CHECK_STATUS(shm_request_loan_send(loan, NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_loan_send(loan, &pending), SHM_OK);
-    CHECK_STATUS(shm_pending_try_reply(pending, NULL), SHM_ERR_NULL);
-    CHECK_STATUS(shm_pending_wait(pending, 0, NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_server_try_receive(server, NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_server_receive(server, NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_server_receive_timeout(server, 0, NULL), SHM_ERR_NULL);
@@ -178,6 +176,8 @@ static void missing_outputs_of_services(void) {
     CHECK_STATUS(shm_reply_loan_create(request, 1, NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_reply(request, NULL, 0), SHM_OK);
     CHECK_STATUS(shm_server_try_receive(server, &request), SHM_WOULD_BLOCK);
+    CHECK_STATUS(shm_pending_try_reply(pending, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_pending_wait(pending, 0, NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_pending_try_reply(pending, &reply), SHM_OK);
     CHECK(shm_reply_size(reply) == 0);
     shm_reply_release(reply);
