@@ -20,22 +20,22 @@
  * What holds for every function, and isn't repeated there:
  *
  * Status. A function that can fail returns an `int32_t`: `SHM_OK`, which is 0; an error, below 0; or an
- * outcome that is no error, above 0 (`SHM_WOULD_BLOCK`, `SHM_TIMED_OUT`, `SHM_END`, `SHM_CANCELLED`). A number never changes its
- * meaning. After an error `shm_last_error_message` says in words what was wrong.
+ * outcome that is no error, above 0 (`SHM_WOULD_BLOCK`, `SHM_TIMED_OUT`, `SHM_END`, `SHM_CANCELLED`). A number never
+ * changes its meaning. After an error `shm_last_error_message` says in words what was wrong.
  *
  * Outputs. They are written last, and only when `SHM_OK` is returned; otherwise they are untouched.
  *
- * C1, handles. A handle is used from its creation until its `_destroy` or `_release`, or another function that ends it, and not
- * after that.
- * `_destroy` and `_release` of NULL do nothing; any other function answers a NULL that it can't use with
+ * C1, handles. A handle is used from its creation until its `_destroy` or `_release`, or another function that ends it,
+ * and not after that. `_destroy` and `_release` of NULL do nothing; any other function answers a NULL that it can't use with
  * `SHM_ERR_NULL`, or with NULL or 0 where it returns no status.
  *
  * C2, arguments. A pointer that isn't NULL points to what the function's comment says, for as long as the
  * call runs: nothing keeps it. Strings end with a NUL byte. Names are UTF-8, a root is a path.
  *
- * C3, threads. Any thread may use a handle, one at a time; a publisher's loans count as part of it, a client's request loans,
- * pendings and replies, and a server's requests and reply loans. Different handles are independent. Samples are apart from their subscriber: each may be read by any
- * threads at any time, also while the subscriber is destroyed and after that, and then be released by one.
+ * C3, threads. Any thread may use a handle, one at a time; a publisher's loans count as part of it, so do a client's
+ * request loans, pendings and replies, and a server's requests and reply loans. Different handles are independent.
+ * Samples are apart from their subscriber: each may be read by any threads at any time, also while the subscriber is
+ * destroyed and after that, and then be released by one.
  *
  * C4, the end. `_destroy` runs while no other call on the handle does, nor one on what counts as part of it; a subscriber's
  * samples may be read and released meanwhile. What the handle gave out and is still out stays valid: each still has to be
