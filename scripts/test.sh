@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
 # Everything that must hold before a change lands, step by step; stops at the first that fails. Steps that need a
-# toolchain which this machine lacks are skipped, and say so.
+# toolchain which this machine lacks are skipped, and say so; and so do tests that need what it doesn't permit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,6 +14,8 @@ scratch=$(mktemp -d /dev/shm/shm-run-XXXXXX)
 # Whatever a test or an example makes without a root of its own goes here, and not among the user's topics.
 export SHM_ROOT="$scratch/root"
 mkdir -m 700 "$SHM_ROOT"
+# Where tests note that they were skipped: a step that passes doesn't show it.
+export SHM_TEST_SKIPS="$scratch/skips"
 
 # What tests, examples and benchmarks name theirs; other runs' scratch folders and other programs' files are not ours.
 shared_memory() {
@@ -22,13 +24,23 @@ shared_memory() {
 }
 shared_memory >"$scratch/before"
 
+summary() { # how many failed
+  if [ -s "$SHM_TEST_SKIPS" ]; then
+    sort -u -o "$SHM_TEST_SKIPS" "$SHM_TEST_SKIPS"
+    printf '\nTests that were skipped:\n'
+    cat "$SHM_TEST_SKIPS"
+    skipped=$((skipped + $(wc -l <"$SHM_TEST_SKIPS")))
+  fi
+  printf '\n%d passed, %d failed, %d skipped\n' "$passed" "$1" "$skipped"
+}
+
 finish() {
   local status=$?
-  rm -rf "$scratch"
   if [ "$status" != 0 ]; then
     printf '\nFAILED: %s\n' "$current"
-    echo "$passed passed, 1 failed, $skipped skipped"
+    summary 1
   fi
+  rm -rf "$scratch"
 }
 trap finish EXIT
 
@@ -136,5 +148,4 @@ else
 fi
 step "nothing left in /dev/shm" nothing_left
 
-printf '\n'
-echo "$passed passed, 0 failed, $skipped skipped"
+summary 0

@@ -7,7 +7,8 @@
 //! What is promised:
 //!
 //! - Publishing is lock-free and receiving wait-free; a process that is killed or stopped at any instruction holds up
-//!   nobody, and what it had taken comes back.
+//!   nobody, and what it had taken comes back. Only for a subscriber that asks to be
+//!   [`reliable`](SubscriberOptions::reliable) publishers wait, as long as it lives: it loses nothing.
 //! - What a publish costs doesn't depend on how many subscribers there are. No system call while nobody sleeps.
 //! - All subscribers see one order over all publishers; one that falls behind knows exactly how many messages it lost.
 //! - A sample doesn't change while it is held. Memory is bounded; running out is an error.
@@ -68,7 +69,10 @@ pub use {
     },
     publisher::{Loan, PlainLoan, Publisher},
     rmpv::Value,
-    rpc::{Client, Pending, Reply, ReplyLoan, Request, RequestLoan, Server},
+    rpc::{
+        code, Callable, Client, Function, FunctionCaller, Pending, Reply, ReplyLoan, Request, RequestLoan,
+        Server, Service, Stop,
+    },
     sample::Sample,
     subscriber::Subscriber,
     topic::{audit, gc, Audit, Collected, Finding, TopicAudit},

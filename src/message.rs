@@ -6,15 +6,17 @@
 //! in the same order are one message, with no description beside them (<https://github.com/msgpack/msgpack/blob/master/spec.md>).
 
 use std::io;
+use std::ops::DerefMut;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::publisher::{Loan, Publisher};
+use crate::rpc::{ReplyLoan, RequestLoan};
 use crate::sample::Sample;
 
 /// Bytes that a message's loan starts with.
-const FIRST_GUESS: usize = 256;
+pub(crate) const FIRST_GUESS: usize = 256;
 
 impl Publisher {
     /// Writes `message` as msgpack into a loan that grows with it, publishes it and returns its position in the topic's order.
@@ -35,26 +37,54 @@ impl Publisher {
     /// # Errors
     /// [`Error::Encode`] when serde can't write it; those of [`publish`](Self::publish).
     pub fn publish_message<T: Serialize + ?Sized>(&self, message: &T) -> Result<u64> {
-        let mut sink = Sink { loan: self.loan(FIRST_GUESS)?, len: 0, failure: None };
-        let written = rmp_serde::encode::write(&mut sink, message);
-        if let Some(failure) = sink.failure {
-            return Err(failure);
-        }
-        written.map_err(|error| Error::Encode(error.to_string()))?;
-        sink.loan.resize(sink.len)?;
-        sink.loan.publish()
+        let mut loan = self.loan(FIRST_GUESS)?;
+        encode_into(&mut loan, message)?;
+        loan.publish()
     }
 }
 
+/// Shared memory that is lent to be written: to publish, to send or to reply with.
+pub(crate) trait Lent: DerefMut<Target = [u8]> {
+    fn capacity(&self) -> usize;
+    fn resize(&mut self, len: usize) -> Result<()>;
+}
+
+macro_rules! lent {
+    ($($loan:ty),*) => {$(
+        impl Lent for $loan {
+            fn capacity(&self) -> usize {
+                self.capacity()
+            }
+
+            fn resize(&mut self, len: usize) -> Result<()> {
+                self.resize(len)
+            }
+        }
+    )*};
+}
+lent!(Loan<'_>, RequestLoan<'_>, ReplyLoan<'_>);
+
+/// Writes `message` as msgpack into `loan`, which is as long as that afterwards.
+pub(crate) fn encode_into<T: Serialize + ?Sized>(loan: &mut impl Lent, message: &T) -> Result<()> {
+    let mut sink = Sink { loan, len: 0, failure: None };
+    let written = rmp_serde::encode::write(&mut sink, message);
+    if let Some(failure) = sink.failure {
+        return Err(failure);
+    }
+    written.map_err(|error| Error::Encode(error.to_string()))?;
+    let len = sink.len;
+    loan.resize(len)
+}
+
 /// Writes into a loan, which grows by doubling.
-struct Sink<'a> {
-    loan: Loan<'a>,
+struct Sink<'a, L> {
+    loan: &'a mut L,
     len: usize,
     /// Why the loan couldn't grow: io's error would lose it.
     failure: Option<Error>,
 }
 
-impl Sink<'_> {
+impl<L: Lent> Sink<'_, L> {
     /// Makes room for at least `least` bytes.
     fn grow(&mut self, least: usize) -> Result<()> {
         let capacity = self.loan.capacity();
@@ -69,7 +99,7 @@ impl Sink<'_> {
     }
 }
 
-impl io::Write for Sink<'_> {
+impl<L: Lent> io::Write for Sink<'_, L> {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let end = self.len + bytes.len();

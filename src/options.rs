@@ -29,12 +29,14 @@ pub struct PublisherOptions {
     pub memory: u64,
     /// Whether each message carries the time of its publication (CLOCK_REALTIME; reading the clock takes some 25 ns).
     pub timestamps: bool,
-    /// The permission bits of the topic's files: 0o600, 0o640 or 0o660, whatever the umask says; the directory can be entered by
-    /// who may read. An existing topic must have the same. Default: as the topic has it; when it is made 0o600, with a `group` 0o660.
+    /// The permission bits of the topic's files, whatever the umask says. Without a `group` 0o600, or 0o640: then the members of the
+    /// files' group can look at them with other tools, where the root lets them in, but not join. With a `group` always 0o660. An
+    /// existing topic must have the same. Default: as the topic has it; when it is made 0o600, with a `group` 0o660.
     pub mode: u32,
     /// The group, by its id, that shares the topic: its members may join, recover and remove it, each with this option. They
     /// need a root of their own, which is made for them when it isn't there (mode 0770, with that group), as the default root
-    /// is its user's alone; and they are trusted not to be malicious. Default `None`: the topic is this user's alone.
+    /// is its user's alone; and they are trusted not to be malicious. Default `None`: the topic is this user's alone, and one that a
+    /// group may write to is refused.
     pub group: Option<u32>,
 }
 
@@ -56,12 +58,14 @@ pub struct SubscriberOptions {
     /// and what it does when it is slow or stopped is the publishers' delay. Its death isn't: they find that within 20 ms. What
     /// `history` gives may still be lost. Default false: the oldest messages make room.
     pub reliable: bool,
-    /// The permission bits of the topic's files: 0o600, 0o640 or 0o660, whatever the umask says; the directory can be entered by
-    /// who may read. An existing topic must have the same. Default: as the topic has it; when it is made 0o600, with a `group` 0o660.
+    /// The permission bits of the topic's files, whatever the umask says. Without a `group` 0o600, or 0o640: then the members of the
+    /// files' group can look at them with other tools, where the root lets them in, but not join. With a `group` always 0o660. An
+    /// existing topic must have the same. Default: as the topic has it; when it is made 0o600, with a `group` 0o660.
     pub mode: u32,
     /// The group, by its id, that shares the topic: its members may join, recover and remove it, each with this option. They
     /// need a root of their own, which is made for them when it isn't there (mode 0770, with that group), as the default root
-    /// is its user's alone; and they are trusted not to be malicious. Default `None`: the topic is this user's alone.
+    /// is its user's alone; and they are trusted not to be malicious. Default `None`: the topic is this user's alone, and one that a
+    /// group may write to is refused.
     pub group: Option<u32>,
 }
 

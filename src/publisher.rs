@@ -20,7 +20,7 @@ use crate::wait::{wait_at_gate, wake};
 ///
 /// It may move between threads but not be used by two at once (`Send`, not `Sync`): give each thread its own, or put it
 /// behind a `Mutex`. Any number of publishers, in any number of processes, share a topic; all subscribers see their
-/// messages in one order. When the topic's ring is full the oldest message makes room, and publishing never waits; but a message that
+/// messages in one order. When the topic's ring is full the oldest message makes room, and publishing doesn't wait; but a message that
 /// a **reliable** subscriber ([`SubscriberOptions::reliable`](crate::SubscriberOptions::reliable)) has yet to read doesn't make room,
 /// and then [`publish`](Self::publish) waits, [`try_publish`](Self::try_publish) says so.
 ///
@@ -191,7 +191,8 @@ impl Loan<'_> {
     /// would be overwritten: for ever, if that one lives and doesn't read.
     ///
     /// # Errors
-    /// [`Error::Forked`]; [`Error::Corrupt`] when another process damaged the ring. The message is discarded then.
+    /// [`Error::Forked`]; [`Error::Corrupt`] when another process damaged the ring; [`Error::Os`] when a dead subscriber that it waits
+    /// for can't be recovered. The message is discarded then.
     #[inline(always)]
     pub fn publish(self) -> Result<u64> {
         let position = match self.publish_once()? {
@@ -263,6 +264,10 @@ impl Loan<'_> {
             let published = self.publish_once()?;
             if published.is_some() || !wait_at_gate(topic, limit, deadline)? {
                 return Ok(published);
+            }
+            // Also here, not only while waiting: other publishers could take each place that is made.
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return self.publish_once();
             }
         }
     }

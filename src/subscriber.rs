@@ -198,6 +198,20 @@ impl Subscriber {
     pub fn info(&self) -> TopicInfo {
         TopicInfo::of(&self.shared.topic)
     }
+
+    /// Nothing more is received: publishers needn't wait for it any longer. Kept samples may keep its entry for as long as they like.
+    pub(crate) fn stop_gating(&self) {
+        let Shared { topic, gate_from, .. } = &*self.shared;
+        if gate_from.is_some() && topic.token().is_ours() {
+            pass_gate(topic, u64::MAX);
+        }
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.stop_gating();
+    }
 }
 
 /// Gives the hold of a message that can't be read back. What another try may read isn't lost.

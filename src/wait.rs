@@ -186,9 +186,14 @@ fn take_and_wake(bits: &[Word], wakes: &Word) {
 pub(crate) fn pass_gate(topic: &Topic, next: u64) {
     // G2.
     store_then_barrier(topic.cursor(), next);
-    let waiting = topic.gate_waiting();
+    wake_gate(topic.gate_waiting(), topic.gate_wakes());
+}
+
+/// Wakes the publishers that wait at the gate, if there are any.
+#[inline]
+pub(crate) fn wake_gate(waiting: &Word, wakes: &Word) {
     if waiting.load(Ordering::SeqCst) != 0 {
-        take_and_wake(std::slice::from_ref(waiting), topic.gate_wakes());
+        take_and_wake(std::slice::from_ref(waiting), wakes);
     }
 }
 
@@ -205,7 +210,8 @@ pub(crate) fn wait_at_gate(topic: &Topic, limit: &Limit, deadline: Option<Instan
         }
         std::hint::spin_loop();
     }
-    loop {
+    // A look after each sleep, before it says again that it waits: what is read next needn't wake anybody then.
+    while !is_open(topic, limit) {
         recover_gating(topic)?;
         let left = match deadline {
             None => LONGEST_SLEEP_AT_GATE,
@@ -223,6 +229,7 @@ pub(crate) fn wait_at_gate(topic: &Topic, limit: &Limit, deadline: Option<Instan
         }
         futex::wait(topic.gate_wakes(), wakes, left.min(LONGEST_SLEEP_AT_GATE));
     }
+    Ok(true)
 }
 
 /// Recovers the dead among those that keep the gate shut: a system call each.

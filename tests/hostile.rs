@@ -302,7 +302,8 @@ impl Mutation<'_> {
                     if self.random.below(4) == 0 {
                         loans.push(loan);
                     } else {
-                        let _ = loan.publish();
+                        // Not for ever: a word that was written may say of a living subscriber that it is reliable.
+                        let _ = loan.publish_timeout(Duration::from_micros(self.random.below(300)));
                     }
                 }
             }
@@ -373,4 +374,36 @@ fn files_overwritten_while_in_use_harm_nobody() {
     let status = child.wait();
     assert!(status.success(), "{status}, in the round with seed {last}");
     root.assert_empty();
+}
+
+/// Where the first participant's status word is, and its cursor.
+const STATUS: usize = 640;
+const CURSOR: usize = 640 + 1024;
+/// Of a live, reliable subscriber.
+const RELIABLE: u64 = 1 << 9 | 2;
+
+/// Whoever says that publishers wait for it, but from where nobody can be, is waited for by nobody.
+#[test]
+fn a_reliable_subscriber_in_an_impossible_place_is_not_waited_for() {
+    for published in [0, 1, 5, 64, 65, 200] {
+        let root = Root::new();
+        // The first entry is that of one who lives: its lock says so, as long as it is there.
+        let (liar, publisher) = (subscriber(root.path()).unwrap(), publisher(root.path()).unwrap());
+        (0..published).for_each(|_| assert!(publisher.publish(b"before").is_ok()));
+        let peers = Victim::new(root.path().join(TOPIC).join("peers"));
+        let at = |offset| u64::from_ne_bytes(peers.content[offset..][..8].try_into().unwrap());
+        assert_eq!((at(STATUS) & 0xffff, at(CURSOR)), (2, 64), "the layout changed");
+        peers.write(STATUS, &(at(STATUS) & !0xffff | RELIABLE).to_ne_bytes());
+        let end: u64 = 64 + published;
+        // Before the first position, more than a lap behind, and ahead of all.
+        for cursor in [0, 1, 63, end.saturating_sub(65), u64::MAX / 2, u64::MAX] {
+            peers.write(CURSOR, &cursor.to_ne_bytes());
+            let loan = publisher.loan(1).unwrap();
+            let published = loan.publish_timeout(Duration::from_millis(1)).unwrap();
+            assert!(published.is_ok(), "it waited for one at {cursor}, with the end at {end}");
+        }
+        drop(peers);
+        drop((liar, publisher));
+        root.assert_empty();
+    }
 }

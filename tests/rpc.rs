@@ -266,3 +266,96 @@ fn many_clients_and_servers_share_the_load() {
     });
     root.assert_empty();
 }
+
+/// Calls with what `call` gives, while `service` is served.
+fn while_served<T>(function: &shm::Function, call: impl FnOnce() -> T + Send) -> T
+where
+    T: Send,
+{
+    let stop = function.stopper();
+    std::thread::scope(|scope| {
+        let calling = scope.spawn(move || {
+            let result = call();
+            stop.stop();
+            result
+        });
+        function.serve().unwrap();
+        calling.join().unwrap()
+    })
+}
+
+fn caller(root: &Root, name: &str, function: Option<&str>) -> shm::FunctionCaller {
+    shm::FunctionCaller::with_options(name, function, &client_options(root)).unwrap()
+}
+
+#[test]
+fn arguments_and_results_are_those_of_the_function() {
+    let root = Root::new();
+    let options = server_options(&root);
+    let join = |texts: Vec<String>, with: String, times: u8| (texts.join(&with).repeat(times.into()), times);
+    let function = shm::Function::with_options("join", &options, join).unwrap();
+    let (text, times): (String, u8) =
+        while_served(&function, || caller(&root, "join", None).call((["a", "b"], "-", 2)).unwrap());
+    assert_eq!((&*text, times), ("a-ba-b", 2));
+    let nothing = shm::Function::with_options("nothing", &options, || ()).unwrap();
+    while_served(&nothing, || caller(&root, "nothing", None).call::<()>([0u8; 0]).unwrap());
+    let large = shm::Function::with_options("large", &options, |len: usize| "x".repeat(len)).unwrap();
+    let text: String = while_served(&large, || caller(&root, "large", None).call((1 << 20,)).unwrap());
+    assert_eq!(text.len(), 1 << 20);
+}
+
+#[test]
+fn what_is_wrong_with_a_typed_call_is_said_to_the_caller() {
+    let root = Root::new();
+    let divide = |a: i32, b: i32| a / b;
+    let function = shm::Function::with_options("divide", &server_options(&root), divide).unwrap();
+    let failures = while_served(&function, || {
+        let caller = caller(&root, "divide", None);
+        let failure = |result: shm::Result<i32>| match result {
+            Err(Error::Remote { code, message }) => (code, message),
+            other => panic!("{other:?}"),
+        };
+        let failures = [
+            failure(caller.call((1,))),
+            failure(caller.call(("one", 2))),
+            failure(caller.call(7)),
+            failure(caller.call((1, 0))),
+        ];
+        assert_eq!(caller.call::<i32>((6, 3)).unwrap(), 2, "it serves on");
+        assert!(matches!(caller.call::<String>((6, 3)), Err(Error::Decode(_))));
+        failures
+    });
+    let codes = failures.each_ref().map(|(code, _)| *code);
+    let [arguments, failed] = [shm::code::INVALID_ARGUMENTS, shm::code::FAILED];
+    assert_eq!(codes, [arguments, arguments, arguments, failed]);
+    assert_eq!(failures[0].1, "divide takes 2 arguments, but 1 were given");
+    assert!(failures[3].1.starts_with("divide panicked: attempt to divide by zero"), "{}", failures[3].1);
+}
+
+#[test]
+fn several_functions_share_a_service() {
+    let root = Root::new();
+    let mut service = shm::Service::with_options("calculator", &server_options(&root)).unwrap();
+    service.function("add", |a: i32, b: i32| a + b).unwrap().function("negate", |a: i32| -a).unwrap();
+    assert!(matches!(service.function("add", || ()), Err(Error::InvalidName { .. })));
+    let stop = service.stopper();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let call = |function| caller(&root, "calculator", Some(function));
+            for n in 0..1000 {
+                assert_eq!(call("add").call::<i32>((n, 1)).unwrap(), n + 1);
+            }
+            assert_eq!(call("negate").call::<i32>((3,)).unwrap(), -3);
+            let names: Vec<String> = call("shm.list").call([0u8; 0]).unwrap();
+            assert_eq!(names, ["add", "negate"]);
+            match call("multiply").call::<i32>((1, 2)) {
+                Err(Error::Remote { code, .. }) => assert_eq!(code, shm::code::NO_SUCH_FUNCTION),
+                other => panic!("{other:?}"),
+            }
+            stop.stop();
+        });
+        service.serve_threads(3).unwrap();
+    });
+    drop(service);
+    root.assert_empty();
+}

@@ -246,12 +246,14 @@ typedef struct shm_publisher_options {
      */
     uint64_t memory;
     /**
-     * The permission bits of the topic's files: 0600, 0640 or 0660, whatever the umask says; the directory can be entered by
-     * who may read. An existing topic must have the same. 0: as the topic has it; when made 0600, with a group 0660.
+     * The permission bits of the topic's files, whatever the umask says. Without a group 0600, or 0640: then the members of the
+     * files' group can look at them with other tools, where the root lets them in, but not join. With a group always 0660. An
+     * existing topic must have the same. 0: as the topic has it; when it is made 0600, with a group 0660.
      */
     uint32_t mode;
     /**
-     * 1: the members of `group` share the topic. 0: it is this user's alone, and `group` must be 0.
+     * 1: the members of `group` share the topic. 0: it is this user's alone, one that a group may write to is refused, and
+     * `group` must be 0.
      */
     uint32_t has_group;
     /**
@@ -295,12 +297,14 @@ typedef struct shm_subscriber_options {
      */
     uint32_t history;
     /**
-     * The permission bits of the topic's files: 0600, 0640 or 0660, whatever the umask says; the directory can be entered by
-     * who may read. An existing topic must have the same. 0: as the topic has it; when made 0600, with a group 0660.
+     * The permission bits of the topic's files, whatever the umask says. Without a group 0600, or 0640: then the members of the
+     * files' group can look at them with other tools, where the root lets them in, but not join. With a group always 0660. An
+     * existing topic must have the same. 0: as the topic has it; when it is made 0600, with a group 0660.
      */
     uint32_t mode;
     /**
-     * 1: the members of `group` share the topic. 0: it is this user's alone, and `group` must be 0.
+     * 1: the members of `group` share the topic. 0: it is this user's alone, one that a group may write to is refused, and
+     * `group` must be 0.
      */
     uint32_t has_group;
     /**

@@ -39,10 +39,12 @@ pub struct ShmPublisherOptions {
     pub timestamps: u32,
     /// Bytes of shared memory that this publisher's messages may take. 0: 256 MiB.
     pub memory: u64,
-    /// The permission bits of the topic's files: 0600, 0640 or 0660, whatever the umask says; the directory can be entered by
-    /// who may read. An existing topic must have the same. 0: as the topic has it; when made 0600, with a group 0660.
+    /// The permission bits of the topic's files, whatever the umask says. Without a group 0600, or 0640: then the members of the
+    /// files' group can look at them with other tools, where the root lets them in, but not join. With a group always 0660. An
+    /// existing topic must have the same. 0: as the topic has it; when it is made 0600, with a group 0660.
     pub mode: u32,
-    /// 1: the members of `group` share the topic. 0: it is this user's alone, and `group` must be 0.
+    /// 1: the members of `group` share the topic. 0: it is this user's alone, one that a group may write to is refused, and
+    /// `group` must be 0.
     pub has_group: u32,
     /// The group, by its id, whose members may join, recover and remove the topic, each with this option. They need a root of
     /// their own, which is made for them when it isn't there (mode 0770, with that group), as the default root is its
@@ -116,10 +118,12 @@ pub struct ShmSubscriberOptions {
     pub holds: u32,
     /// How many messages from before the join to receive, as far as the topic still keeps them. SHM_HISTORY_ALL: all.
     pub history: u32,
-    /// The permission bits of the topic's files: 0600, 0640 or 0660, whatever the umask says; the directory can be entered by
-    /// who may read. An existing topic must have the same. 0: as the topic has it; when made 0600, with a group 0660.
+    /// The permission bits of the topic's files, whatever the umask says. Without a group 0600, or 0640: then the members of the
+    /// files' group can look at them with other tools, where the root lets them in, but not join. With a group always 0660. An
+    /// existing topic must have the same. 0: as the topic has it; when it is made 0600, with a group 0660.
     pub mode: u32,
-    /// 1: the members of `group` share the topic. 0: it is this user's alone, and `group` must be 0.
+    /// 1: the members of `group` share the topic. 0: it is this user's alone, one that a group may write to is refused, and
+    /// `group` must be 0.
     pub has_group: u32,
     /// The group, by its id, whose members may join, recover and remove the topic, each with this option. They need a root of
     /// their own, which is made for them when it isn't there (mode 0770, with that group), as the default root is its

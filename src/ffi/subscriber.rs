@@ -87,7 +87,11 @@ pub unsafe extern "C" fn shm_subscriber_create(
 pub unsafe extern "C" fn shm_subscriber_destroy(subscriber: *mut ShmSubscriber) {
     guard_value((), || {
         // SAFETY: C1, C4.
-        if !subscriber.is_null() && unsafe { Samples::close(subscriber) } {
+        let Some(open) = (unsafe { subscriber.as_ref() }) else { return };
+        // Before others may free it.
+        open.core.stop_gating();
+        // SAFETY: C1, C4.
+        if unsafe { Samples::close(subscriber) } {
             // SAFETY: C4; no sample is held, so this is the last pointer to the box that `boxed` made.
             drop(unsafe { Box::from_raw(subscriber) });
         }

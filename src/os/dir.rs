@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::sharing::{whose, Sharing};
@@ -21,7 +21,7 @@ const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 const DIR_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// What opening something gives that belongs to somebody else.
+/// What opening something gives that belongs to somebody else, or that others may write to.
 pub(crate) const NOT_OURS: Errno = Errno::PERM;
 
 /// An open directory, its path for messages, and who shares what is made in it.
@@ -46,7 +46,7 @@ impl Dir {
         Ok(Dir { fd, path: path.display().to_string(), sharing })
     }
 
-    /// Opens `name` in this directory; `NOT_OURS` when it is somebody else's.
+    /// Opens `name` in this directory; `NOT_OURS` when it isn't to be trusted.
     pub(crate) fn open_dir(&self, name: &str) -> std::result::Result<Dir, Errno> {
         let fd = rustix::fs::openat(&self.fd, name, DIR_FLAGS, Mode::empty())?;
         match self.sharing.trusts(&rustix::fs::fstat(&fd)?) {
@@ -82,7 +82,12 @@ impl Dir {
         self.sharing = sharing;
     }
 
-    /// Opens the regular file `name`; ENXIO when it is something else, `NOT_OURS` when it is somebody else's.
+    /// Locks the directory until this is dropped; WOULDBLOCK when somebody else has.
+    pub(crate) fn lock_alone(&self) -> std::result::Result<(), Errno> {
+        rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// Opens the regular file `name`; ENXIO when it is something else, `NOT_OURS` when it isn't to be trusted.
     pub(crate) fn open_file(&self, name: &str, access: Access) -> std::result::Result<File, Errno> {
         let access = match access {
             Access::ReadOnly => OFlags::RDONLY,
@@ -106,12 +111,13 @@ impl Dir {
                 Error::NotTrusted { path: self.join(name), reason: "it is a symbolic link".to_owned() }
             }
             Errno::NXIO | Errno::ISDIR => Error::corrupt(self.join(name), "it is not a regular file"),
-            NOT_OURS | Errno::ACCESS => match (self.stat(name), errno) {
-                (Ok(stat), NOT_OURS) => {
-                    Error::NotTrusted { path: self.join(name), reason: self.sharing.distrust(&stat) }
-                }
-                (Ok(stat), _) => Error::denied("open", self.join(name), &whose(&stat)),
-                (Err(_), _) => Error::os("open", self.join(name), errno),
+            NOT_OURS => match self.stat(name).ok().and_then(|stat| self.sharing.distrust(&stat)) {
+                Some(reason) => Error::NotTrusted { path: self.join(name), reason },
+                None => Error::os("open", self.join(name), errno),
+            },
+            Errno::ACCESS => match self.stat(name) {
+                Ok(stat) => Error::denied("open", self.join(name), &whose(&stat)),
+                Err(_) => Error::os("open", self.join(name), errno),
             },
             errno => Error::os("open", self.join(name), errno),
         }
@@ -149,6 +155,14 @@ impl Dir {
                 Err(error)
             }
         }
+    }
+
+    /// Whether the file system takes one more file, told by one that never has a name.
+    pub(crate) fn takes_a_file(&self) -> bool {
+        let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(&self.fd, ".", flags, FILE_MODE);
+        // Others don't know such files, or have other reasons, which making a file will show.
+        !matches!(made, Err(Errno::NOSPC | Errno::DQUOT))
     }
 
     /// Removes the file `name`; that it is gone already is fine, and nothing else can be done about an error.
@@ -190,6 +204,11 @@ impl Dir {
     /// Notes that the directory has another path now.
     pub(crate) fn moved_to(&mut self, path: String) {
         self.path = path;
+    }
+
+    /// The directory's path, for messages.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     /// The path of `name`, for messages.

@@ -3,7 +3,8 @@
 //!
 //! A topic is its user's alone, or shared with one group. What is made gets its group and mode on the open descriptor, so that
 //! neither the umask nor the maker's own group matters. What is used must belong to this user or to that group: a file gets a
-//! group only from one of its members, or from root, so it is a member's then, and members trust each other.
+//! group only from one of its members, or from root, so it is a member's then, and members trust each other. And nobody else
+//! may write to it: who doesn't say that it shares with a group doesn't use what a group may write to, not even its own.
 
 use std::os::fd::AsFd;
 
@@ -17,6 +18,9 @@ use crate::error::{Error, Result};
 const OWNER: u32 = 0o600;
 /// The same for the group.
 const GROUP: u32 = 0o060;
+/// Writing, for the group and for everybody else.
+const GROUP_WRITES: u32 = 0o020;
+const OTHERS_WRITE: u32 = 0o002;
 
 /// Who shares what is made in a directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,16 +36,20 @@ impl Sharing {
 
     /// As the options `mode` (0: the usual one) and `group` ask for.
     pub(crate) fn new(mode: u32, group: Option<u32>) -> Result<Sharing> {
-        let usual = if group.is_some() { OWNER | GROUP } else { OWNER };
-        let mode = if mode == 0 { usual } else { mode };
-        if !matches!(mode, 0o600 | 0o640 | 0o660) {
-            let allowed = "0600, 0640 or 0660: the owner reads and writes, others have no access";
-            return Err(Error::InvalidOption { option: "mode", found: mode.into(), allowed });
-        }
         if group == Some(u32::MAX) {
             let allowed = "the id of a group";
             return Err(Error::InvalidOption { option: "group", found: u32::MAX.into(), allowed });
         }
+        let mode = match (mode, group) {
+            (0, None) => OWNER,
+            (0, Some(_)) => OWNER | GROUP,
+            (0o600 | 0o640, None) | (0o660, Some(_)) => mode,
+            _ => {
+                let allowed = "0600, 0640 or 0660: the owner reads and writes, others have no access; with the option `group`, \
+                               and only with it, 0660";
+                return Err(Error::InvalidOption { option: "mode", found: mode.into(), allowed });
+            }
+        };
         Ok(Sharing { mode, group })
     }
 
@@ -59,13 +67,30 @@ impl Sharing {
         self.group
     }
 
-    /// Whether something with this owner and group may be used.
+    /// Whether something with this owner, group and mode may be used.
     pub(crate) fn trusts(&self, stat: &Stat) -> bool {
-        stat.st_uid == this_user() || self.group == Some(stat.st_gid)
+        self.distrust(stat).is_none()
     }
 
     /// Why something may not be used that `trusts` refuses.
-    pub(crate) fn distrust(&self, stat: &Stat) -> String {
+    pub(crate) fn distrust(&self, stat: &Stat) -> Option<String> {
+        let (mode, group) = (stat.st_mode & 0o7777, stat.st_gid);
+        let is_shared = self.mode & GROUP_WRITES != 0 && self.group == Some(group);
+        if stat.st_uid != this_user() && !is_shared {
+            return Some(self.foreign(stat));
+        }
+        if mode & OTHERS_WRITE != 0 {
+            return Some(format!("others may write to it (mode {mode:04o})"));
+        }
+        (mode & GROUP_WRITES != 0 && !is_shared).then(|| {
+            format!(
+                "its group {group} may write to it (mode {mode:04o}); to share it with that group, set the option `group` to {group}"
+            )
+        })
+    }
+
+    /// Whose something is that is neither this user's nor the group's.
+    pub(crate) fn foreign(&self, stat: &Stat) -> String {
         let (owner, group, user) = (stat.st_uid, stat.st_gid, this_user());
         match self.group {
             None => format!("it belongs to user {owner}, not {user}"),
@@ -126,13 +151,12 @@ mod tests {
     fn a_mode_is_for_the_owner_and_at_most_the_group() {
         let mode = |mode, group| Sharing::new(mode, group).map(|sharing| sharing.mode).ok();
         assert_eq!((mode(0, None), mode(0, Some(7))), (Some(0o600), Some(0o660)));
-        for allowed in [0o600, 0o640, 0o660] {
-            assert_eq!((mode(allowed, None), mode(allowed, Some(0))), (Some(allowed), Some(allowed)));
-        }
+        assert_eq!([0o600, 0o640, 0o660].map(|bits| mode(bits, None)), [Some(0o600), Some(0o640), None]);
+        assert_eq!([0o600, 0o640, 0o660].map(|bits| mode(bits, Some(0))), [None, None, Some(0o660)]);
         for refused in
             [1, 0o060, 0o400, 0o460, 0o700, 0o604, 0o602, 0o620, 0o666, 0o1660, 0o660 << 9, u32::MAX]
         {
-            assert_eq!(mode(refused, Some(7)), None, "{refused:o}");
+            assert_eq!([None, Some(7)].map(|group| mode(refused, group)), [None; 2], "{refused:o}");
         }
         assert_eq!(mode(0o660, Some(u32::MAX)), None, "to fchown that means no change");
     }

@@ -184,7 +184,7 @@ impl Pool {
     /// Gives back what can be given back before leaving; what is still read stays, as an orphan.
     pub(crate) fn leave(&mut self, topic: &Topic) {
         self.reclaim(topic);
-        self.destroy_free_segments(topic);
+        self.destroy_segments(topic, &self.free_segments());
     }
 
     /// The class for chunks of exactly `payload` bytes.
@@ -250,22 +250,14 @@ impl Pool {
         if held_back && self.scarce % SCARCE_ROUNDS == 1 {
             self.recover_dead(topic)?;
         }
-        // Twice as many at each try: a large message in the place of many small ones must not look everything through for each.
-        let mut evictions = 1;
-        loop {
-            if let Some(chunk) = self.pop_scarce(topic, class)? {
+        // What others would lose has to make room: for a chunk that there is, or for a segment, which needs a file.
+        let has_chunks = |other: &Class| other.payload >= payload && other.total > 0;
+        if self.classes.iter().any(has_chunks) || topic.dir().takes_a_file() {
+            if let Some(chunk) = self.loan_evicting(topic, class)? {
                 return Ok(chunk);
             }
-            let ring = topic.ring();
-            let end = gate::unread_from(ring, topic, ring.end());
-            let evicted = (0..evictions).take_while(|_| self.retiring.evict_oldest(ring, end)).count();
-            if evicted == 0 {
-                break;
-            }
-            self.reclaim(topic);
-            evictions *= 2;
         }
-        // What is missing is loaned, or held or yet to be read by the living or the dead.
+        // Nothing of ours is in the ring that would help: what is missing is loaned, held, or yet to be read, by the living or the dead.
         self.recover_dead(topic)?;
         self.full_until = self.scarce;
         match self.pop_scarce(topic, class)? {
@@ -274,6 +266,25 @@ impl Pool {
                 self.grow(topic, class)?;
                 self.pop(class).ok_or(Error::OutOfMemory { wanted, used: self.used, budget: self.budget })
             }
+        }
+    }
+
+    /// Evicts this publisher's messages, the oldest first, until that gives a chunk.
+    fn loan_evicting(&mut self, topic: &Topic, class: usize) -> Result<Option<Chunk>> {
+        // Twice as many at each try: a large message in the place of many small ones must not look everything through for each.
+        let mut evictions = 1;
+        loop {
+            if let Some(chunk) = self.pop_scarce(topic, class)? {
+                return Ok(Some(chunk));
+            }
+            let ring = topic.ring();
+            let end = gate::unread_from(ring, topic, ring.end());
+            let evicted = (0..evictions).take_while(|_| self.retiring.evict_oldest(ring, end)).count();
+            if evicted == 0 {
+                return Ok(None);
+            }
+            self.reclaim(topic);
+            evictions *= 2;
         }
     }
 
@@ -291,7 +302,12 @@ impl Pool {
             return Ok(Some(chunk));
         }
         let others_free = self.classes.iter().any(|other| !other.free.is_empty());
-        if others_free && self.destroy_free_segments(topic) > 0 {
+        let doomed = if others_free { self.free_segments() } else { Vec::new() };
+        // A destroyed segment gives its bytes back, but not its file while a subscriber has it mapped.
+        if doomed.contains(&true) && topic.dir().takes_a_file() {
+            self.destroy_segments(topic, &doomed);
+            // There is room now, whatever there was a moment ago.
+            self.full_until = self.scarce;
             self.try_grow(topic, class)?;
         }
         Ok(self.pop(class).or_else(|| self.take_larger(class, u64::MAX)))
@@ -420,20 +436,16 @@ impl Pool {
         self.segments[segment as usize] = Some(mapped);
     }
 
-    /// Destroys every segment all of whose chunks are free; returns how many.
-    fn destroy_free_segments(&mut self, topic: &Topic) -> usize {
+    /// Of each segment, whether all of its chunks are free.
+    fn free_segments(&self) -> Vec<bool> {
         let mut free = vec![0u32; self.segments.len()];
         for chunk in self.classes.iter().flat_map(|class| &class.free) {
             free[chunk.id.segment() as usize] += 1;
         }
-        let whole: Vec<bool> = (self.segments.iter().zip(free))
-            .map(|(mapped, free)| mapped.as_ref().is_some_and(|mapped| mapped.count() == free))
-            .collect();
-        let count = whole.iter().filter(|&&whole| whole).count();
-        if count > 0 {
-            self.destroy_segments(topic, &whole);
-        }
-        count
+        let is_whole = |(mapped, free): (&Option<Segment>, u32)| {
+            mapped.as_ref().is_some_and(|mapped| mapped.count() == free)
+        };
+        self.segments.iter().zip(free).map(is_whole).collect()
     }
 
     /// Destroys those segments of ours to which neither the ring nor a hold refers.

@@ -19,7 +19,7 @@
 //!
 //! A joiner that isn't LIVE yet gates from the end that it saw first, which is before its start. One that is LIVE was never
 //! passed by more than a lap: a cursor further back is damage, and gates nobody. Who is RECOVERING is dead or leaving, and
-//! doesn't gate: a recoverer that is stopped there holds up nobody.
+//! doesn't gate: a recoverer that is stopped there holds up nobody. Who has left, but has samples kept, says a cursor ahead of all.
 //!
 //! Cursors only grow, so a limit stays right however old it is.
 
@@ -49,13 +49,11 @@ pub(crate) fn announce(ring: Ring<'_>, cursor: &Word) {
     cursor.store(ring.end(), Ordering::Relaxed);
 }
 
-/// J2, when the status says so: where the joiner starts. Then it may become LIVE.
-#[cfg_attr(feature = "crash-points", track_caller)]
-pub(crate) fn start(ring: Ring<'_>, cursor: &Word) {
+/// J2, when the status says so: where the joiner starts. When that is its cursor it may become LIVE.
+pub(crate) fn start(ring: Ring<'_>) -> u64 {
     // A publisher that doesn't see the status is seen here, with all that it knew to be published.
     fence(Ordering::SeqCst);
-    // Release: the end that was read here comes before.
-    cursor.store(ring.end(), Ordering::Release);
+    ring.end()
 }
 
 /// How far one publisher may go without a look. Private to its process.
@@ -93,5 +91,7 @@ pub(crate) fn unread_from(ring: Ring<'_>, gates: &impl Gates, position: u64) -> 
 
 /// Whether `gated` is one to be waited for, as its words are possible ones.
 pub(crate) fn gates_at(ring: Ring<'_>, gated: Gated, position: u64) -> bool {
-    !gated.is_live || gated.cursor >= position.saturating_sub(ring.capacity())
+    // No position is below the first one.
+    let oldest = position.saturating_sub(ring.capacity()).max(ring.capacity());
+    !gated.is_live || gated.cursor >= oldest
 }

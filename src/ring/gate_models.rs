@@ -68,7 +68,7 @@ fn join_among(writers: u32, messages: u32, reads: u32) {
         .collect();
     gate::announce(shared.ring(), &entry.cursor);
     entry.status.store(JOINING, Ordering::Release);
-    gate::start(shared.ring(), &entry.cursor);
+    store_then_barrier(&entry.cursor, gate::start(shared.ring()));
     entry.status.store(LIVE, Ordering::Release);
     let (mut reader, mut last) = (Reader::at(entry.cursor.load(Ordering::Relaxed)), 0);
     (0..reads).for_each(|_| read(&shared, &entry, &mut reader, &mut last));

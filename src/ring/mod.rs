@@ -129,6 +129,17 @@ impl Slot {
     }
 }
 
+/// What is at a position.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum At {
+    /// It isn't filled.
+    NotYet,
+    /// It names this, which is null when it was evicted.
+    Named(ChunkId),
+    /// A later one is in its slot.
+    Passed,
+}
+
 /// A view of the ring's words. Cheap to make; the geometry comes from private memory, never from the mapping.
 #[derive(Clone, Copy)]
 pub(crate) struct Ring<'a> {
@@ -191,31 +202,40 @@ impl<'a> Ring<'a> {
         (self.lag(position, slot) == 0 && !slot.chunk().is_null()).then(|| slot.chunk())
     }
 
-    /// What `position` names now, also when it is null. `None` when it isn't filled, or overwritten.
+    /// What is at `position` now, seen at one moment.
     #[inline]
-    pub(crate) fn named_at(&self, position: u64) -> Option<ChunkId> {
+    pub(crate) fn look_at(&self, position: u64) -> At {
         // Acquire (R1): what was written before the slot is seen.
         let slot = Slot(load_acquire(self.slot(position)));
-        (self.lag(position, slot) == 0).then(|| slot.chunk())
+        match self.lag(position, slot) {
+            1.. => At::NotYet,
+            0 => At::Named(slot.chunk()),
+            _ => At::Passed,
+        }
     }
 
     /// Every chunk that is in the ring, with its position.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = (u64, ChunkId)> + 'a {
-        let shift = self.shift;
+        let (ring, tail) = (*self, self.tail());
         self.slots.iter().enumerate().filter_map(move |(index, word)| {
             let slot = Slot(load_acquire(word));
-            let position = u64::from(slot.tag()) << shift | index as u64;
-            (!slot.chunk().is_null()).then(|| (position, slot.chunk()))
+            (!slot.chunk().is_null()).then(|| (ring.position(index, slot, tail), slot.chunk()))
         })
+    }
+
+    /// The position that the slot at `index` holds; less than the capacity: none yet. Its tag has the lower half of its lap, and by
+    /// I1 no lap of the ring is far from the tail's, which has the rest.
+    fn position(&self, index: usize, slot: Slot, tail: u64) -> u64 {
+        let lap = (tail >> self.shift).wrapping_sub(self.lag(tail, slot) as u64);
+        lap << self.shift | index as u64
     }
 
     /// The end as the slots alone tell it, for those who check the hint. Exact while nobody publishes.
     fn end_of_slots(&self) -> u64 {
-        let position = |(index, word): (usize, &Word)| {
-            let tag = Slot(load_acquire(word)).tag();
-            (tag > 0).then_some(u64::from(tag) << self.shift | index as u64)
-        };
-        self.slots.iter().enumerate().filter_map(position).max().map_or(self.capacity(), |last| last + 1)
+        let tail = self.tail();
+        let position = |(index, word)| self.position(index, Slot(load_acquire(word)), tail);
+        let last = self.slots.iter().enumerate().map(position).max().unwrap_or(0);
+        last.wrapping_add(1).max(self.capacity())
     }
 
     /// Positions that aren't filled though a later one is, against I1.

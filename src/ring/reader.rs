@@ -22,6 +22,8 @@ pub(crate) enum Poll {
 pub(crate) struct Reader {
     next: u64,
     lost: u64,
+    /// Nothing from this position on is overwritten before it was read (I7); 0: anything may be.
+    kept_from: u64,
     /// Positions of the history that were evicted before this reader joined: not its losses.
     holes: VecDeque<u64>,
 }
@@ -47,13 +49,13 @@ impl Reader {
             }
         }
         holes.retain(|&position| position > next);
-        Reader { next, lost: 0, holes }
+        Reader { next, lost: 0, kept_from: start.unwrap_or(0), holes }
     }
 
     /// A reader at the start of a ring.
     #[cfg(all(test, loom))]
     pub(super) fn at(next: u64) -> Self {
-        Reader { next, lost: 0, holes: VecDeque::new() }
+        Reader { next, lost: 0, kept_from: 0, holes: VecDeque::new() }
     }
 
     /// The next position to read.
@@ -120,7 +122,12 @@ impl Reader {
                     return Poll::Damaged;
                 }
                 let oldest = tail.wrapping_sub(capacity);
-                self.skip_to(self.next.wrapping_add(1).max(oldest.wrapping_add(slack)));
+                let mut target = self.next.wrapping_add(1).max(oldest.wrapping_add(slack));
+                if self.next < self.kept_from {
+                    // Lapped within the history: what it was promised begins behind that.
+                    target = target.min(self.kept_from);
+                }
+                self.skip_to(target);
                 slack = (slack * 2).min(capacity - 1).max(1);
             } else if slot.chunk().is_null() {
                 self.skip_to(self.next.wrapping_add(1));

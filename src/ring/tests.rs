@@ -225,3 +225,36 @@ fn a_chunk_that_comes_back_at_the_same_place_is_a_later_message() {
     assert_eq!(next(&mut reader, &words), Some((4, 5)), "a lapped reader keeps a slack of one here");
     assert_eq!(reader.lost(), 2);
 }
+
+/// A slot has the lower 32 bits of its lap only.
+#[test]
+fn positions_are_whole_beyond_all_tags() {
+    for laps in [0, 1 << 31, (1 << 32) - 2, (1 << 32) - 1, 1 << 32, (1 << 32) + 1, 77 << 32, u64::MAX >> 3] {
+        let words = Words::new(4);
+        // As if all had been published that often.
+        let end = (laps + 1) * 4;
+        words.tail.store(end, Ordering::Relaxed);
+        for (index, slot) in (0..).zip(&words.slots).filter(|_| laps > 0) {
+            slot.store(Slot::new(laps as u32, chunk(index)).0, Ordering::Relaxed);
+        }
+        let mut expected: Vec<_> = (end - 4..end).filter(|_| laps > 0).zip((0..4).map(chunk)).collect();
+        for published in 0..10 {
+            let ring = words.ring();
+            let mut found: Vec<_> = ring.chunks().collect();
+            found.sort_unstable();
+            assert_eq!(found, expected, "{laps} laps");
+            assert_eq!((ring.gaps(), ring.hint_lag()), (vec![], 0), "{laps} laps");
+            // A publisher that died before it moved the hint.
+            words.tail.store(end + published - u64::from(published > 0), Ordering::Relaxed);
+            assert_eq!(ring.hint_lag(), i64::from(published > 0), "{laps} laps");
+            expected.push((words.publish(10 + published as u32), chunk(10 + published as u32)));
+            expected.drain(..expected.len().saturating_sub(4));
+        }
+        // One that still has what it had a lap ago.
+        let position = end + 9;
+        let before = Slot::new(words.ring().tag(position - 4), chunk(0));
+        words.ring().slot(position).store(before.0, Ordering::Relaxed);
+        words.publish(0);
+        assert_eq!(words.ring().gaps(), [position], "{laps} laps");
+    }
+}

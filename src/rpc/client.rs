@@ -85,7 +85,7 @@ impl Client {
     #[inline]
     pub fn loan(&self, len: usize) -> Result<RequestLoan<'_>> {
         self.member.topic.token().check()?;
-        Ok(RequestLoan { client: self, chunk: self.member.loan(len)?, len })
+        Ok(RequestLoan { client: self, chunk: self.member.loan(len)?, len, function: 0 })
     }
 
     /// Sends a copy of `request`; the reply is for later.
@@ -155,12 +155,12 @@ impl Client {
 
     /// Puts the call `index`, whose request is `chunk`, into the queue; returns its state.
     #[inline]
-    fn enqueue(&self, index: u32, chunk: &Chunk, len: usize) -> Result<State> {
+    fn enqueue(&self, index: u32, chunk: &Chunk, len: usize, function: u64) -> Result<State> {
         let topic = &self.member.topic;
         let (client, call) = (topic.index(), self.call_words(index)?);
         let token = call.state().token.wrapping_add(1);
         let id = CallId { token, client, index };
-        self.member.describe(chunk, len, id, Info::default());
+        self.member.describe(chunk, len, id, Info::for_function(function));
         let state = call.queue(chunk.id);
         let entry = id.entry();
         let put = match topic.queue().put(entry) {
@@ -207,9 +207,15 @@ pub struct RequestLoan<'a> {
     client: &'a Client,
     chunk: Chunk,
     len: usize,
+    function: u64,
 }
 
 impl<'a> RequestLoan<'a> {
+    /// Says which of the service's functions is meant, by a number; 0, as it is without this, when there is only one.
+    pub fn set_function(&mut self, function: u64) {
+        self.function = function;
+    }
+
     /// Makes the request `len` bytes long. What it contains stays, up to the shorter of the lengths; when `len` is beyond
     /// [`capacity`](Self::capacity), it moves to a larger chunk.
     ///
@@ -245,10 +251,9 @@ impl<'a> RequestLoan<'a> {
         }
         let limit = client.member.topic.geometry().calls;
         let index = client.idle.borrow_mut().pop().ok_or(Error::TooManyCalls { limit })?;
-        match client.enqueue(index, &self.chunk, self.len) {
+        match client.enqueue(index, &self.chunk, self.len, self.function) {
             Ok(state) => {
-                let chunk = self.chunk;
-                let len = self.len;
+                let Self { chunk, len, function, .. } = self;
                 std::mem::forget(self);
                 Ok(Pending {
                     client,
@@ -256,6 +261,7 @@ impl<'a> RequestLoan<'a> {
                     token: state.token,
                     chunk,
                     len,
+                    function,
                     has_begun: false,
                     is_over: false,
                 })
@@ -306,6 +312,7 @@ pub struct Pending<'a> {
     /// The request's.
     chunk: Chunk,
     len: usize,
+    function: u64,
     /// Of a stream, one reply was taken: the request isn't sent again, since its replies would come again.
     has_begun: bool,
     is_over: bool,
@@ -514,7 +521,7 @@ impl<'a> Pending<'a> {
             self.finish();
             return Err(self.client.no_server());
         }
-        match self.client.enqueue(self.index, &self.chunk, self.len) {
+        match self.client.enqueue(self.index, &self.chunk, self.len, self.function) {
             Ok(state) => {
                 self.token = state.token;
                 Ok(Progress::None(state))

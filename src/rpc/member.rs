@@ -11,7 +11,8 @@ use crate::ring::ChunkId;
 use crate::sync::Ordering;
 use crate::topic::{Role, Topic, Wanted};
 
-/// What a reply's header says beside its length, in place of a message's timestamp: `{server's epoch: 32 | server: 16 | 0: 8 | flags: 8}`.
+/// What a header says beside its length, in place of a message's timestamp. A request: which function is meant. A reply:
+/// `{server's epoch: 32 | server: 16 | 0: 8 | flags: 8}`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(super) struct Info(u64);
 
@@ -26,6 +27,15 @@ impl Info {
     /// What `server`, whose status is `status`, says.
     pub(super) fn new(flags: u64, server: u32, status: u64) -> Info {
         Info(status >> 32 << 32 | u64::from(server as u16) << 16 | flags)
+    }
+
+    /// Of a request: which of the service's functions is meant.
+    pub(super) fn for_function(function: u64) -> Info {
+        Info(function)
+    }
+
+    pub(super) fn function(self) -> u64 {
+        self.0
     }
 
     pub(super) fn server(self) -> u32 {

@@ -41,8 +41,13 @@
 pub(crate) mod call;
 pub(crate) mod queue;
 
+#[cfg(all(test, loom))]
+mod models;
+
 #[cfg(not(loom))]
 mod client;
+#[cfg(not(loom))]
+mod function;
 #[cfg(not(loom))]
 mod member;
 #[cfg(not(loom))]
@@ -53,5 +58,7 @@ mod tests;
 
 #[cfg(not(loom))]
 pub use client::{Client, Pending, Reply, RequestLoan};
+#[cfg(not(loom))]
+pub use function::{code, Callable, Function, FunctionCaller, Service, Stop};
 #[cfg(not(loom))]
 pub use server::{ReplyLoan, Request, Server};

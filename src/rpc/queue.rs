@@ -18,7 +18,7 @@
 //! | Q2 | `head` CAS, Release | Q1 |
 //! | W1, T1 | as in the ring; the call's state is QUEUED before W1 | `take`'s load of the slot, Acquire: who sees the slot sees the state |
 
-use crate::ring::{ChunkId, Refused, Ring};
+use crate::ring::{At, ChunkId, Refused, Ring};
 use crate::sync::{Ordering, Word};
 
 /// A view of the queue's words.
@@ -68,15 +68,12 @@ impl<'a> Queue<'a> {
         for _ in 0..LOOKS {
             let raw = self.head.load(Ordering::Acquire);
             let head = raw.max(self.ring.capacity());
-            let Some(call) = self.ring.named_at(head) else {
-                if !self.ring.is_filled(head) {
-                    return Taken::Empty;
-                }
-                // Filled since the first look, or `head` was moved on. Neither: it is a whole lap behind, against Q1.
-                if self.ring.named_at(head).is_none() && self.head.load(Ordering::Acquire) == raw {
-                    return Taken::Damaged;
-                }
-                continue;
+            let call = match self.ring.look_at(head) {
+                At::Named(call) => call,
+                At::NotYet => return Taken::Empty,
+                At::Passed if self.head.load(Ordering::Acquire) != raw => continue,
+                // A whole lap ahead of `head`, against Q1.
+                At::Passed => return Taken::Damaged,
             };
             let claimed = claim(call);
             // Q2. Relaxed on failure: somebody else moved it.
@@ -96,8 +93,8 @@ impl<'a> Queue<'a> {
         for _ in 0..self.ring.capacity() {
             let raw = self.head.load(Ordering::Acquire);
             let head = raw.max(self.ring.capacity());
-            match self.ring.named_at(head) {
-                Some(call) if !queued(call) => {
+            match self.ring.look_at(head) {
+                At::Named(call) if !queued(call) => {
                     // Q2. Relaxed on failure: somebody else moved it.
                     let next = head.wrapping_add(1);
                     let _ = self.head.compare_exchange(raw, next, Ordering::Release, Ordering::Relaxed);

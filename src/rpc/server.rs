@@ -114,10 +114,10 @@ impl Server {
 
     #[inline]
     fn begin(&self, id: CallId, chunk: ChunkId, hold: u32) -> Result<Request<'_>> {
-        self.member.keep(hold, chunk);
         let mut request = Request { server: self, message: None, hold, id, is_over: false };
         // Dropping the request gives it up.
         request.message = Some(self.member.read(chunk, id)?);
+        self.member.keep(hold, chunk);
         Ok(request)
     }
 
@@ -285,10 +285,7 @@ impl<'a> Request<'a> {
     /// # Errors
     /// Those of [`loan`](Self::loan): the request is given up then.
     pub fn fail(self, code: i32, message: &str) -> Result<bool> {
-        let mut loan = self.loan(4 + message.len())?;
-        loan[..4].copy_from_slice(&code.to_le_bytes());
-        loan[4..].copy_from_slice(message.as_bytes());
-        loan.send_as(Info::ERROR)
+        self.loan(4 + message.len())?.fail(code, message)
     }
 
     /// Sends a copy of `part` as one of several replies; waits until the client has taken the one before. False: the call is over.
@@ -313,6 +310,11 @@ impl<'a> Request<'a> {
     /// Those of [`loan`](Self::loan).
     pub fn finish(self) -> Result<bool> {
         self.loan(0)?.send_as(Info::END)
+    }
+
+    /// Which of the service's functions is meant, as the client said with [`RequestLoan::set_function`](crate::RequestLoan::set_function).
+    pub fn function(&self) -> u64 {
+        self.message.map_or(0, |message| Info::of(&message).function())
     }
 
     /// Whether nobody waits for a reply any more: the client cancelled the call or died.
@@ -441,6 +443,17 @@ impl<'a> ReplyLoan<'a> {
     #[inline]
     pub fn send(self) -> Result<bool> {
         self.send_as(0)
+    }
+
+    /// Replies that the function failed, in place of what was written: see [`Request::fail`].
+    ///
+    /// # Errors
+    /// Those of [`resize`](Self::resize): the request is given up then.
+    pub fn fail(mut self, code: i32, message: &str) -> Result<bool> {
+        self.resize(4 + message.len())?;
+        self[..4].copy_from_slice(&code.to_le_bytes());
+        self[4..].copy_from_slice(message.as_bytes());
+        self.send_as(Info::ERROR)
     }
 
     fn send_as(self, flags: u64) -> Result<bool> {

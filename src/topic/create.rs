@@ -9,13 +9,13 @@ use super::join::{claim, read_header};
 use super::layout::{Geometry, PEERS_MAGIC};
 use super::{Files, Peers, Place, Role, Topic, Wanted};
 use crate::error::{Error, Result};
-use crate::os::dir::{Access, Dir};
+use crate::os::dir::{Access, Dir, NOT_OURS};
 use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
 use crate::os::random_u64;
 
 /// A topic that isn't in place yet.
-const NEW: &str = ".new-";
+pub(super) const NEW: &str = ".new-";
 /// One that was taken away from its maker, who died or is too slow and will start again.
 const DEAD: &str = ".dead-";
 
@@ -34,7 +34,7 @@ pub(super) fn create(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> R
     let mut made = match build(place, root, &temporary, geometry, instance, role) {
         Ok(topic) => topic,
         Err(error) => {
-            let stolen = root.open_dir(&temporary).is_err();
+            let stolen = matches!(root.open_dir(&temporary), Err(Errno::NOENT));
             give_up(root, instance);
             return if stolen { Ok(None) } else { Err(error) };
         }
@@ -123,9 +123,17 @@ pub(super) fn sweep(root: &Dir) -> usize {
 
 /// Whether `name` is that of a directory which isn't in place.
 pub(super) fn is_temporary(name: &str) -> bool {
+    is_new(name) || has_instance(name, DEAD)
+}
+
+/// Whether `name` is that of a directory which its maker hasn't put in place yet.
+pub(super) fn is_new(name: &str) -> bool {
+    has_instance(name, NEW)
+}
+
+fn has_instance(name: &str, prefix: &str) -> bool {
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    let instance = name.strip_prefix(NEW).or_else(|| name.strip_prefix(DEAD));
-    instance.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(is_digit))
+    name.strip_prefix(prefix).is_some_and(|digits| digits.len() == 16 && digits.bytes().all(is_digit))
 }
 
 /// Whether `name` is what a maker left that isn't alive any more.
@@ -134,7 +142,12 @@ pub(super) fn is_abandoned(root: &Dir, name: &str) -> bool {
 }
 
 fn maker_lives(root: &Dir, name: &str) -> bool {
-    let Ok(dir) = root.open_dir(name) else { return false };
+    let dir = match root.open_dir(name) {
+        Ok(dir) => dir,
+        // Who shares it with others than we do finds out whether its maker lives.
+        Err(NOT_OURS) => return true,
+        Err(_) => return false,
+    };
     let Ok(lock) = LockFile::open(|| {
         dir.open_file("peers", Access::ReadWrite).map_err(|errno| dir.refusal("peers", errno))
     }) else {

@@ -21,7 +21,7 @@ pub struct Collected {
     pub in_use: Vec<String>,
     /// Participants that were dead, whose entries and holds were freed in topics that others use.
     pub recovered: usize,
-    /// Directories of topics that were never put in place.
+    /// Directories of topics, or of a root that a group shares, which were never put in place.
     pub swept: usize,
     /// Topics that were left alone, and why.
     pub refused: Vec<Error>,
@@ -48,9 +48,9 @@ pub struct Collected {
 /// isn't there has nothing to take away.
 pub fn gc(options: &RootOptions) -> Result<Collected> {
     let root_path = options.path()?;
-    let mut collected = Collected::default();
+    let mut collected = Collected { swept: root_path.sweep_unfinished(), ..Collected::default() };
     let Some(root) = root_path.open_existing()? else { return Ok(collected) };
-    collected.swept = create::sweep(&root);
+    collected.swept += create::sweep(&root);
     let mut files: Vec<_> = root.names()?.into_iter().filter_map(|name| name.into_string().ok()).collect();
     files.sort_unstable();
     for file in files {
@@ -93,7 +93,7 @@ fn collect(place: &Place, root: &Dir, recovered: &mut usize) -> Result<Outcome> 
     let recovery = recover_all(&files, recovered);
     // Also when that failed: whoever left meanwhile saw a lock of ours, took us for a user, and left the topic to us.
     if files.peers.remove_if_deserted()? {
-        delete(&files.place, &files.dir);
+        delete(&files.place, &files.dir)?;
         return Ok(Outcome::Removed);
     }
     recovery.map(|()| Outcome::InUse)

@@ -19,12 +19,13 @@ use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
 use crate::ring::gate;
 use crate::sync::Ordering;
+use crate::wait::pass_gate;
 
 /// Joins the topic. `None` when there is none (any more).
 pub(super) fn join(place: &Place, root: &Dir, wanted: Wanted, role: Role) -> Result<Option<Topic>> {
     let Some(mut dir) = open_dir(place, root)? else { return Ok(None) };
     let Some(peers) = open_peers(&dir)? else {
-        super::remove::delete_remains(place, &dir);
+        super::remove::delete_remains(place, &dir)?;
         return Ok(None);
     };
     if remove_unused(place, &dir, &peers)? {
@@ -59,7 +60,7 @@ pub(super) fn remove_unused(place: &Place, dir: &Dir, peers: &Peers) -> Result<b
     }
     let unused = peers.is_removed() || peers.remove_if_deserted()?;
     if unused {
-        super::remove::delete(place, dir);
+        super::remove::delete(place, dir)?;
     }
     Ok(unused)
 }
@@ -160,7 +161,7 @@ pub(super) fn claim(files: Files) -> Result<Option<Topic>> {
         // What is deleted under our eyes can't be recovered, and needn't be. And who left meanwhile may have seen a lock of ours, taken us
         // for a user, and left the topic to us.
         _ if files.peers.remove_if_deserted().unwrap_or(false) => {
-            super::remove::delete(&files.place, &files.dir);
+            super::remove::delete(&files.place, &files.dir)?;
             return Ok(None);
         }
         Ok(None) => return Err(Error::NoParticipant { limit: files.peers.geometry.participants }),
@@ -183,7 +184,8 @@ pub(super) fn claim(files: Files) -> Result<Option<Topic>> {
         return Ok(None);
     }
     if is_reliable {
-        gate::start(topic.ring(), topic.cursor());
+        // Publishers may wait for what it announced, which it never reads.
+        pass_gate(&topic, gate::start(topic.ring()));
     }
     // J3: Release, after the start.
     word.store(status::with_state(joining, status::LIVE), Ordering::Release);

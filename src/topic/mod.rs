@@ -47,7 +47,8 @@ use crate::os::sharing::Sharing;
 use crate::ring::{ChunkId, Gated, Gates, Holder, Ring, SEGMENTS};
 use crate::rpc::call::{Call, Stage, WORDS};
 use crate::rpc::queue::Queue;
-use crate::sync::{Ordering, Word};
+use crate::sync::{fence, Ordering, Word};
+use crate::wait::wake_gate;
 use layout::{
     status, Geometry, GATE_OFFSET, HEAD_OFFSET, JOINED_OFFSET, LIFE_OFFSET, SLOTS_OFFSET, STATUS_OFFSET,
     TAIL_OFFSET, WAITERS_OFFSET, WAKES_OFFSET,
@@ -105,7 +106,7 @@ pub(crate) struct Wanted {
     pub(crate) calls: Option<u32>,
     /// The permission bits of the topic's files.
     pub(crate) mode: u32,
-    /// The group to share it with. `None` doesn't leave this to the topic: others' files aren't trusted then.
+    /// The group to share it with. `None` doesn't leave this to the topic: what others may write to isn't trusted then.
     pub(crate) group: Option<u32>,
 }
 
@@ -126,16 +127,18 @@ impl Wanted {
     fn check_sharing(&self, peers: &File) -> Result<Sharing> {
         let stat = rustix::fs::fstat(peers).map_err(|errno| Error::os("fstat", "peers", errno))?;
         let found = Sharing::of(&stat);
-        if self.mode != 0 && self.mode != found.mode() {
-            let (found, wanted) = (found.mode().into(), self.mode.into());
-            return Err(Error::Mismatch { option: "mode", found, wanted });
+        if let Some(group) = self.group.filter(|&group| group != stat.st_gid) {
+            let (found, wanted) = (stat.st_gid.into(), group.into());
+            return Err(Error::Mismatch { option: "group", found, wanted });
         }
-        match self.group {
-            Some(group) if group != stat.st_gid => {
-                Err(Error::Mismatch { option: "group", found: stat.st_gid.into(), wanted: group.into() })
+        if self.mode != 0 || self.group.is_some() {
+            let wanted = Sharing::new(self.mode, self.group)?.mode();
+            if wanted != found.mode() {
+                let (found, wanted) = (found.mode().into(), wanted.into());
+                return Err(Error::Mismatch { option: "mode", found, wanted });
             }
-            _ => Ok(found),
         }
+        Ok(found)
     }
 
     /// Whether an existing topic is large enough.
@@ -399,6 +402,15 @@ impl Peers {
         let joined = now.max(self.joined.load(Ordering::Relaxed));
         self.joined.store(joined, Ordering::Relaxed);
         joined as usize
+    }
+
+    /// Wakes the publishers that wait for a reliable subscriber which is gone.
+    fn open_gate(&self) {
+        // With G3: either the publisher sees that the gate is open, or it is seen here.
+        fence(Ordering::SeqCst);
+        if let [waiting, wakes] = self.map.words(GATE_OFFSET, 2) {
+            wake_gate(waiting, wakes);
+        }
     }
 
     fn joined_word(&self) -> &Word {

@@ -29,8 +29,7 @@ impl Files {
             // Release (H2): on leaving, our own reads of the chunks come before.
             hold.store(0, Ordering::Release);
         }
-        // Relaxed: nobody derives anything from a free entry's cursor, and one of 0 that is taken for a living one's is no possible one.
-        self.peers.cursor(q).store(0, Ordering::Relaxed);
+        // The cursor stays: a publisher that saw the status before may read it yet, and 0 would shut its gate.
         let bit = 1 << (q % 64);
         // Relaxed: a publisher that still sees the bit makes one needless system call.
         self.peers.waiters()[q as usize / 64].fetch_and(!bit, Ordering::Relaxed);
@@ -44,6 +43,9 @@ impl Files {
             self.orphan_segments(q)?;
         }
         word.store(status::with_state(seen, status::FREE), Ordering::Release);
+        if status::gates(status::with_state(seen, status::LIVE)) {
+            self.peers.open_gate();
+        }
         Ok(())
     }
 

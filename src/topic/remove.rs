@@ -3,7 +3,7 @@
 
 use super::layout::status;
 use super::{Peers, Place, Topic};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::os::dir::Dir;
 use crate::sync::Ordering;
 
@@ -55,28 +55,43 @@ impl Peers {
 ///
 /// `peers`, which says REMOVED, goes last: as long as anything else is there, also because the directory couldn't be
 /// listed, the next to come must find out what this is.
-pub(super) fn delete(place: &Place, dir: &Dir) {
-    delete_all_but_peers(dir);
+pub(super) fn delete(place: &Place, dir: &Dir) -> Result<()> {
+    let deleted = delete_all_but_peers(dir);
     if dir.names().is_ok_and(|names| names.iter().all(|name| name == c"peers")) {
         dir.remove_file("peers");
     }
     delete_empty(place);
+    deleted.and_then(|()| check_empty(dir))
 }
 
 /// Deletes what a topic's directory has without `peers`, which isn't a topic's any more, and then the directory.
-pub(super) fn delete_remains(place: &Place, dir: &Dir) {
-    delete_all_but_peers(dir);
+pub(super) fn delete_remains(place: &Place, dir: &Dir) -> Result<()> {
+    let deleted = delete_all_but_peers(dir);
     delete_empty(place);
+    deleted.and_then(|()| check_empty(dir))
+}
+
+/// What is still there now stays: nobody makes files in a topic that is deleted, and no other can take its place.
+fn check_empty(dir: &Dir) -> Result<()> {
+    let names = dir.names()?;
+    match names.iter().find(|&name| name != c"peers").or(names.first()) {
+        None => Ok(()),
+        Some(name) => {
+            let what = format!("it is no topic any more, but {} is in the way", name.to_string_lossy());
+            Err(Error::corrupt(dir.path(), what))
+        }
+    }
 }
 
 /// Only what the library makes: a user's own files aren't ours to take.
-fn delete_all_but_peers(dir: &Dir) {
-    for name in dir.names().unwrap_or_default() {
+fn delete_all_but_peers(dir: &Dir) -> Result<()> {
+    for name in dir.names()? {
         let name = name.to_string_lossy();
         if name == "ring" || name.starts_with("seg.") {
             dir.remove_file(&name);
         }
     }
+    Ok(())
 }
 
 fn delete_empty(place: &Place) {
@@ -98,7 +113,7 @@ impl Topic {
         // First let go, then look: of several who leave at once the last to let go sees nobody.
         files.peers.lock.unlock(self.q);
         if files.peers.remove_if_deserted().unwrap_or(false) {
-            delete(&files.place, &files.dir);
+            let _ = delete(&files.place, &files.dir);
         }
     }
 }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The directory that all topics live in, and whether it can be trusted.
 
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, RenameFlags, Stat, CWD};
 use rustix::io::Errno;
 
+use super::create::{self, NEW};
 use crate::crash::point;
 use crate::error::{Error, Result};
 use crate::os::dir::Dir;
@@ -71,37 +74,91 @@ impl RootPath {
         }
     }
 
+    /// Makes the root, unless somebody else did.
     fn make(&self) -> Result<()> {
-        let made = if self.sharing.group().is_some() {
-            self.make_shared()?
-        } else {
-            point();
-            rustix::fs::mkdir(&self.path, Mode::RWXU)
-        };
-        match made {
+        if self.sharing.group().is_some() {
+            return self.make_shared();
+        }
+        point();
+        match rustix::fs::mkdir(&self.path, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(Error::space("mkdir", self.text(), 0, errno)),
         }
     }
 
     /// Makes a root for a group, which finds it with the group and the mode that it should have, or not at all.
-    fn make_shared(&self) -> Result<std::result::Result<(), Errno>> {
-        let temporary = PathBuf::from(format!("{}.new-{:016x}", self.text(), random_u64()?));
+    fn make_shared(&self) -> Result<()> {
+        self.sweep_unfinished();
+        let mut temporary = self.path.clone().into_os_string();
+        temporary.push(format!("{NEW}{:016x}", random_u64()?));
+        let temporary = Path::new(&temporary);
         point();
-        let made = rustix::fs::mkdir(&temporary, Mode::RWXU)
-            .and_then(|()| rustix::fs::chmod(&temporary, Mode::RWXU))
-            .and_then(|()| Dir::open_path(&temporary, self.sharing));
-        let placed = match made {
-            Ok(dir) => self.sharing.apply_to_dir(&dir, &self.text()).map(|()| {
-                point();
-                rustix::fs::renameat_with(CWD, &temporary, CWD, &self.path, RenameFlags::NOREPLACE)
-            }),
-            Err(errno) => Ok(Err(errno)),
-        };
-        if !matches!(placed, Ok(Ok(()))) {
-            let _ = rustix::fs::rmdir(&temporary);
+        rustix::fs::mkdir(temporary, Mode::RWXU)
+            .map_err(|errno| Error::space("mkdir", self.text(), 0, errno))?;
+        let placed = self.place(temporary);
+        if !matches!(placed, Ok(true)) {
+            point();
+            let _ = rustix::fs::rmdir(temporary);
         }
-        placed
+        placed.map(drop)
+    }
+
+    /// Gives the new directory to the group, and then its place. False: one is there, or a sweeper was faster than our lock.
+    fn place(&self, temporary: &Path) -> Result<bool> {
+        point();
+        let opened =
+            rustix::fs::chmod(temporary, Mode::RWXU).and_then(|()| Dir::open_path(temporary, self.sharing));
+        let dir = match opened {
+            Ok(dir) => dir,
+            Err(Errno::NOENT) => return Ok(false),
+            Err(errno) => return Err(self.os("open", errno)),
+        };
+        point();
+        if dir.lock_alone() == Err(Errno::WOULDBLOCK) {
+            return Ok(false);
+        }
+        self.sharing.apply_to_dir(&dir, &self.text())?;
+        point();
+        match rustix::fs::renameat_with(CWD, temporary, CWD, &self.path, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST | Errno::NOENT) => Ok(false),
+            Err(errno) => Err(self.os("rename", errno)),
+        }
+    }
+
+    /// Deletes what those left beside a shared root that were killed while they made it; returns how many directories.
+    ///
+    /// A living maker holds a lock on its directory soon after `mkdir`; one that is robbed before that starts again.
+    pub(crate) fn sweep_unfinished(&self) -> usize {
+        let (Some(parent), Some(name)) = (self.path.parent(), self.path.file_name()) else { return 0 };
+        if self.sharing.group().is_none() {
+            return 0;
+        }
+        let is_unfinished = |found: &OsStr| {
+            let rest = found.as_bytes().strip_prefix(name.as_bytes());
+            rest.and_then(|rest| std::str::from_utf8(rest).ok()).is_some_and(create::is_new)
+        };
+        let Ok(entries) = std::fs::read_dir(parent) else { return 0 };
+        entries.flatten().filter(|one| is_unfinished(&one.file_name()) && self.sweep_one(&one.path())).count()
+    }
+
+    fn sweep_one(&self, unfinished: &Path) -> bool {
+        let locked = match Dir::open_path(unfinished, self.sharing) {
+            Ok(dir) => {
+                point();
+                let is_ours = rustix::fs::fstat(dir.as_fd()).is_ok_and(|stat| self.sharing.trusts(&stat));
+                (is_ours && dir.lock_alone().is_ok()).then_some(dir)
+            }
+            Err(Errno::ACCESS) => None,
+            Err(_) => return false,
+        };
+        // Killed before it could itself open what its umask closed.
+        let is_closed = || {
+            rustix::fs::lstat(unfinished)
+                .is_ok_and(|stat| stat.st_uid == this_user() && stat.st_mode & 0o700 != 0o700)
+        };
+        point();
+        (locked.is_some() || is_closed()) && rustix::fs::rmdir(unfinished).is_ok()
     }
 
     /// Whoever can write to the root can replace topics: it must be the user's own, or that of the group that shares them, and
@@ -124,7 +181,7 @@ impl RootPath {
             return None;
         }
         if !is_own && !is_shared {
-            let mut reason = self.sharing.distrust(stat);
+            let mut reason = self.sharing.foreign(stat);
             if mode & (GROUP | OTHERS) == GROUP && self.sharing.group().is_none() {
                 reason += &format!("; to share it with its group, set the option `group` to {group}");
             }

@@ -122,7 +122,8 @@ static void destroyed_publisher(void) {
     memset(shm_loan_data(second), 'y', 200);
     uint64_t position = 7;
     CHECK_STATUS(shm_loan_publish(first, &position), SHM_ERR_CLOSED);
-    CHECK_STATUS(shm_loan_publish(first, &position), SHM_ERR_CLOSED);
+    CHECK_STATUS(shm_loan_try_publish(first, &position), SHM_ERR_CLOSED);
+    CHECK_STATUS(shm_loan_publish_timeout(first, 0, &position), SHM_ERR_CLOSED);
     CHECK(position == 7);
     const char *data = shm_loan_data(first);
     for (size_t i = 0; i < 100; i++) CHECK(data[i] == 'x');
@@ -133,6 +134,53 @@ static void destroyed_publisher(void) {
     shm_sample *sample;
     CHECK_STATUS(shm_subscriber_try_receive(subscriber, &sample), SHM_WOULD_BLOCK);
     shm_subscriber_destroy(subscriber);
+}
+
+/* Nothing is overwritten that a reliable subscriber has yet to read; what can't be published stays the caller's. */
+static void full_ring(void) {
+    shm_subscriber_options options = subscriber_defaults();
+    options.capacity = 4;
+    options.reliable = 1;
+    shm_subscriber *subscriber = new_subscriber("/full", &options);
+    shm_publisher *publisher = new_publisher("/full", NULL);
+    uint64_t position = 0, last = 0, count = 0;
+    while (shm_publisher_try_publish(publisher, &count, sizeof count, &position) == SHM_OK) {
+        CHECK(count == 0 || position == last + 1);
+        last = position;
+        count++;
+    }
+    CHECK(count == 4);
+    CHECK_STATUS(shm_publisher_try_publish(publisher, &count, sizeof count, &position), SHM_WOULD_BLOCK);
+
+    shm_loan *loan = loan_number(publisher, count);
+    void *data = shm_loan_data(loan);
+    CHECK_STATUS(shm_loan_try_publish(loan, &position), SHM_WOULD_BLOCK);
+    CHECK_STATUS(shm_loan_publish_timeout(loan, 0, &position), SHM_TIMED_OUT);
+    CHECK_STATUS(shm_loan_publish_timeout(loan, 3000000, NULL), SHM_TIMED_OUT);
+    CHECK(position == last);
+    CHECK(shm_loan_data(loan) == data && shm_loan_size(loan) == sizeof count);
+    CHECK(memcmp(data, &count, sizeof count) == 0);
+
+    CHECK(receive_number(subscriber) == 0);
+    CHECK_STATUS(shm_loan_try_publish(loan, &position), SHM_OK);
+    CHECK(position == last + 1);
+    CHECK(receive_number(subscriber) == 1);
+    CHECK_STATUS(shm_loan_publish_timeout(loan_number(publisher, 5), TEN_SECONDS, NULL), SHM_OK);
+    CHECK(receive_number(subscriber) == 2);
+    CHECK_STATUS(shm_loan_publish_timeout(loan_number(publisher, 6), UINT64_MAX, &position), SHM_OK);
+    CHECK(position == last + 3);
+    CHECK(receive_number(subscriber) == 3);
+    CHECK(publish_number(publisher, 7) == last + 4);
+
+    /* One that is gone isn't waited for, though a sample of it is still held. */
+    shm_sample *sample = next_sample(subscriber);
+    shm_subscriber_destroy(subscriber);
+    for (uint64_t n = 0; n < 20; n++) {
+        CHECK_STATUS(shm_publisher_try_publish(publisher, &n, sizeof n, NULL), SHM_OK);
+    }
+    CHECK(number_in(sample) == 4);
+    shm_sample_release(sample);
+    shm_publisher_destroy(publisher);
 }
 
 int main(void) {
@@ -146,6 +194,7 @@ int main(void) {
     shm_publisher_destroy(publisher);
     used_up_memory();
     destroyed_publisher();
+    full_ring();
     check_root_is_empty();
     return 0;
 }

@@ -13,11 +13,14 @@ static void calls_on_no_handle(void) {
 
     CHECK_STATUS(shm_publisher_publish(NULL, "x", 1, &number), SHM_ERR_NULL);
     CHECK(strcmp(shm_last_error_message(), "publisher is NULL") == 0);
+    CHECK_STATUS(shm_publisher_try_publish(NULL, "x", 1, &number), SHM_ERR_NULL);
     CHECK_STATUS(shm_publisher_loan(NULL, 1, &loan), SHM_ERR_NULL);
     CHECK_STATUS(shm_publisher_info(NULL, &info), SHM_ERR_NULL);
     CHECK_STATUS(shm_loan_resize(NULL, 1), SHM_ERR_NULL);
     CHECK(strcmp(shm_last_error_message(), "loan is NULL") == 0);
     CHECK_STATUS(shm_loan_publish(NULL, &number), SHM_ERR_NULL);
+    CHECK_STATUS(shm_loan_try_publish(NULL, &number), SHM_ERR_NULL);
+    CHECK_STATUS(shm_loan_publish_timeout(NULL, 0, &number), SHM_ERR_NULL);
     CHECK_STATUS(shm_subscriber_try_receive(NULL, &sample), SHM_ERR_NULL);
     CHECK(strcmp(shm_last_error_message(), "subscriber is NULL") == 0);
     CHECK_STATUS(shm_subscriber_receive(NULL, &sample), SHM_ERR_NULL);
@@ -63,6 +66,7 @@ static void missing_outputs(void) {
 
     CHECK_STATUS(shm_publisher_publish(publisher, NULL, 1, &position), SHM_ERR_NULL);
     CHECK(strcmp(shm_last_error_message(), "data is NULL") == 0);
+    CHECK_STATUS(shm_publisher_try_publish(publisher, NULL, 1, &position), SHM_ERR_NULL);
     CHECK(position == 7);
     CHECK_STATUS(shm_publisher_publish(publisher, NULL, 0, NULL), SHM_OK);
     CHECK_STATUS(shm_publisher_loan(publisher, 1, NULL), SHM_ERR_NULL);

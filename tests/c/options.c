@@ -47,7 +47,7 @@ static void defaults(void) {
     CHECK(subscriber.struct_size == sizeof subscriber && subscriber.root == NULL);
     CHECK(subscriber.capacity == 0 && subscriber.participants == 0 && subscriber.holds == 0);
     CHECK(subscriber.history == 0 && subscriber.mode == 0);
-    CHECK(subscriber.has_group == 0 && subscriber.group == 0 && subscriber.reserved == 0);
+    CHECK(subscriber.has_group == 0 && subscriber.group == 0 && subscriber.reliable == 0);
     CHECK_STATUS(try_subscriber("/defaults", &subscriber), SHM_OK);
 }
 
@@ -90,6 +90,12 @@ static void values(void) {
     subscriber = subscriber_defaults();
     subscriber.holds = 257;
     CHECK_STATUS(try_subscriber("/values", &subscriber), SHM_ERR_INVALID_OPTION);
+    subscriber = subscriber_defaults();
+    subscriber.reliable = 2;
+    CHECK_STATUS(try_subscriber("/values", &subscriber), SHM_ERR_INVALID_OPTION);
+    CHECK(strstr(shm_last_error_message(), "reliable is 2") != NULL);
+    subscriber.reliable = 1;
+    CHECK_STATUS(try_subscriber("/values", &subscriber), SHM_OK);
 }
 
 /* Who shares a topic is said in full or not at all. */
@@ -99,6 +105,9 @@ static void shares(void) {
         const char *words;
     } bad[] = {{0666, 0, 0, 0, "mode is 0666, but must be 0600, 0640 or 0660"},
                {0060, 0, 0, 0, "mode"},
+               {0660, 0, 0, 0, "with the option `group`, and only with it, 0660"},
+               {0600, 1, 7, 0, "with the option `group`, and only with it, 0660"},
+               {0640, 1, 7, 0, "with the option `group`, and only with it, 0660"},
                {0, 2, 0, 0, "has_group is 2"},
                {0, 0, 7, 0, "group is 7, but must be 0 unless has_group is 1"},
                {0, 1, UINT32_MAX, 0, "group"},
@@ -109,9 +118,10 @@ static void shares(void) {
         publisher.group = bad[i].group, publisher.reserved = bad[i].reserved;
         CHECK_STATUS(try_publisher("/shares", &publisher), SHM_ERR_INVALID_OPTION);
         CHECK(strstr(shm_last_error_message(), bad[i].words) != NULL);
+        if (bad[i].reserved != 0) continue;
         shm_subscriber_options subscriber = subscriber_defaults();
         subscriber.mode = bad[i].mode, subscriber.has_group = bad[i].has_group;
-        subscriber.group = bad[i].group, subscriber.reserved = bad[i].reserved;
+        subscriber.group = bad[i].group;
         CHECK_STATUS(try_subscriber("/shares", &subscriber), SHM_ERR_INVALID_OPTION);
         CHECK(strstr(shm_last_error_message(), bad[i].words) != NULL);
     }
@@ -131,6 +141,10 @@ static void existing_topic(void) {
     wanted = subscriber_defaults();
     wanted.holds = 5;
     CHECK_STATUS(try_subscriber("/existing", &wanted), SHM_ERR_MISMATCH);
+    wanted = subscriber_defaults();
+    wanted.mode = 0640;
+    CHECK_STATUS(try_subscriber("/existing", &wanted), SHM_ERR_MISMATCH);
+    wanted.mode = 0600;
     wanted.holds = 2;
     wanted.capacity = 8;
     shm_subscriber *subscriber = new_subscriber("/existing", &wanted);
@@ -189,8 +203,12 @@ static void shorter_structs(void) {
     options.struct_size = offsetof(shm_publisher_options, mode);
     CHECK_STATUS(try_publisher("/shorter", &options), SHM_OK);
     shm_subscriber_options subscriber = subscriber_defaults();
-    subscriber.mode = subscriber.has_group = subscriber.group = subscriber.reserved = 0777;
+    subscriber.mode = subscriber.has_group = subscriber.group = subscriber.reliable = 0777;
     subscriber.struct_size = offsetof(shm_subscriber_options, mode);
+    CHECK_STATUS(try_subscriber("/shorter", &subscriber), SHM_OK);
+    /* And before subscribers could be reliable. */
+    subscriber.mode = subscriber.has_group = subscriber.group = 0;
+    subscriber.struct_size = offsetof(shm_subscriber_options, reliable);
     CHECK_STATUS(try_subscriber("/shorter", &subscriber), SHM_OK);
 
     options.root = (const char *)&marker + 1;
@@ -303,8 +321,10 @@ static void shared_root(const char *shared_root) {
     there.has_group = there.group = 0;
     CHECK_STATUS(try_publisher("shared", &there), SHM_ERR_NOT_TRUSTED);
     CHECK(strstr(shm_last_error_message(), "option `group`") != NULL);
-    options.mode = 0640;
-    CHECK_STATUS(try_subscriber("shared", &options), SHM_ERR_MISMATCH);
+    options.group++;
+    CHECK_STATUS(try_subscriber("shared", &options), SHM_ERR_NOT_TRUSTED);
+    options.group--, options.mode = 0640;
+    CHECK_STATUS(try_subscriber("shared", &options), SHM_ERR_INVALID_OPTION);
     shm_subscriber_destroy(subscriber);
     shm_publisher_destroy(publisher);
     CHECK(rmdir(root) == 0);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -18,6 +19,7 @@
 #include "check.hpp"
 #include "messages.hpp"
 
+using namespace std::chrono_literals;
 using namespace std::string_literals;
 
 namespace {
@@ -37,6 +39,13 @@ shm::publisher_options with_memory(std::uint64_t bytes) {
     return options;
 }
 
+shm::subscriber_options reliably(std::uint32_t capacity) {
+    shm::subscriber_options options;
+    options.capacity = capacity;
+    options.reliable = true;
+    return options;
+}
+
 }  // namespace
 
 static_assert(std::is_nothrow_move_constructible_v<shm::publisher>);
@@ -46,7 +55,11 @@ static_assert(!std::is_copy_constructible_v<shm::loan>);
 static_assert(noexcept(std::declval<shm::publisher&>().publish(nullptr, 0)));
 static_assert(noexcept(std::declval<shm::publisher&>().loan(0)));
 static_assert(noexcept(std::declval<shm::publisher&>().publish_message(Outer())));
+static_assert(noexcept(std::declval<shm::publisher&>().try_publish(nullptr, 0)));
 static_assert(noexcept(std::declval<shm::loan&>().publish()));
+static_assert(noexcept(std::declval<shm::loan&>().try_publish()));
+static_assert(noexcept(std::declval<shm::loan&>().publish_for(
+    std::declval<std::chrono::milliseconds>())));
 
 TEST(copies_are_published_in_order) {
     shm::publisher publisher("bytes");
@@ -136,6 +149,54 @@ TEST(a_plain_loan_lets_go_of_what_it_published) {
     loan.publish().value();
     CHECK(!loan && loan.operator->() == nullptr);
     CHECK(loan.publish().status() == shm::status::null_argument);
+}
+
+TEST(what_waits_for_a_reliable_subscriber_is_kept) {
+    shm::subscriber subscriber("full", reliably(2));
+    shm::publisher publisher("full");
+    const std::uint64_t first = publisher.try_publish("one", 3).value();
+    publisher.publish("two", 3).value();
+    const auto refused = publisher.try_publish("no", 2);
+    CHECK(refused.status() == shm::status::would_block && !refused.error());
+
+    shm::loan loan = publisher.loan(5).value();
+    std::memcpy(loan.data(), "three", 5);
+    const void* place = loan.data();
+    CHECK(loan.try_publish().status() == shm::status::would_block);
+    const auto start = std::chrono::steady_clock::now();
+    CHECK(loan.publish_for(3ms).status() == shm::status::timed_out);
+    CHECK(std::chrono::steady_clock::now() - start >= 3ms);
+    CHECK(loan.publish_for(-1h).status() == shm::status::timed_out);
+    CHECK(loan && loan.data() == place && loan.size() == 5);
+
+    CHECK_EQUAL(text_of(subscriber.try_receive().value()), "one");
+    CHECK_EQUAL(loan.try_publish().value(), first + 2);
+    CHECK(!loan && loan.data() == nullptr);
+    CHECK(loan.try_publish().status() == shm::status::null_argument);
+    CHECK(loan.publish_for(1ms).status() == shm::status::null_argument);
+
+    auto plain = publisher.loan_as<Pose>().value();
+    plain->id = 4;
+    CHECK(plain.try_publish().status() == shm::status::would_block);
+    CHECK(plain.publish_for(1ms).status() == shm::status::timed_out);
+    CHECK(plain && plain->id == 4);
+    CHECK_EQUAL(text_of(subscriber.try_receive().value()), "two");
+    CHECK_EQUAL(plain.publish_for(1h).value(), first + 3);
+    CHECK(!plain && plain.operator->() == nullptr);
+    CHECK_EQUAL(text_of(subscriber.try_receive().value()), "three");
+    plain = publisher.loan_as<Pose>().value();
+    CHECK_EQUAL(plain.try_publish().value(), first + 4);
+    CHECK(!plain);
+    CHECK_EQUAL(subscriber.lost(), 0U);
+}
+
+TEST(a_loan_that_fails_to_publish_is_empty_whichever_way) {
+    shm::loan tried = shm::publisher("loans").loan(100).value();
+    CHECK(tried.try_publish().status() == shm::status::closed);
+    CHECK(!tried);
+    shm::loan waited = shm::publisher("loans").loan(100).value();
+    CHECK(waited.publish_for(1ms).status() == shm::status::closed);
+    CHECK(!waited);
 }
 
 TEST(a_message_grows_its_loan) {
@@ -269,9 +330,15 @@ TEST(a_topic_is_shared_with_a_group) {
         CHECK_EQUAL(status.st_mode & 07777U, 0660U);
         CHECK_EQUAL(status.st_gid, ::getegid());
         theirs.group.reset();
+        CHECK_STATUS(invalid_option, shm::subscriber("shared", theirs));
+        theirs.mode = 0;
         CHECK_STATUS(not_trusted, shm::subscriber("shared", theirs));
         options.mode = 0640;
-        CHECK_STATUS(mismatch, shm::publisher("shared", options));
+        CHECK_STATUS(invalid_option, shm::publisher("shared", options));
+        const shm::publisher own("own");
+        options.root.clear();
+        options.group.reset();
+        CHECK_STATUS(mismatch, shm::publisher("own", options));
         options.mode = 0666;
         CHECK_STATUS(invalid_option, shm::publisher("shared", options));
     }

@@ -56,7 +56,7 @@ const UNREACHED: &[(&str, &str, &str)] = &[
     (
         "src/topic/root.rs",
         ".apply_to_dir(",
-        "makes the root itself for a group; tests/processes/shared_group.rs kills there, at each system call",
+        "makes the root itself for a group; tests/processes/shared_root.rs kills there, at each system call",
     ),
 ];
 

@@ -46,6 +46,8 @@ pub enum Around {
     Growing,
     /// The others, and while the victim is there, a publisher and a subscriber come and die.
     TheDying,
+    /// The others, and while the victim is there, a reliable subscriber comes and dies.
+    TheReliableDying,
     /// The others, and a publisher that was killed between its slot and the hint.
     HintBehind,
     /// The others, and a subscriber that sleeps.
@@ -139,6 +141,13 @@ impl Victim {
         self.subscriber = Some(subscriber(&self.root).unwrap());
     }
 
+    fn reliable(&mut self) {
+        let (capacity, participants, holds) = (CAPACITY, PARTICIPANTS, HOLDS);
+        let options =
+            SubscriberOptions { capacity, participants, holds, reliable: true, ..subscribing(&self.root) };
+        self.subscriber = Some(Subscriber::with_options(TOPIC, &options).unwrap());
+    }
+
     fn loan(&self, len: usize) -> Loan<'_> {
         self.publisher.as_ref().unwrap().loan(len).unwrap()
     }
@@ -148,6 +157,12 @@ impl Victim {
         self.next.fill(&mut loan);
         loan.publish().unwrap();
         self.next.sequence += 1;
+    }
+
+    /// Waits at the gate in vain: long enough to sleep in any case, and not so long that it would sleep twice.
+    fn publish_in_vain(&mut self) {
+        let refused = self.loan(SMALL).publish_timeout(Duration::from_millis(9)).unwrap();
+        assert!(refused.is_err(), "there was room");
     }
 
     /// Receives one message and keeps it.
@@ -199,6 +214,8 @@ const MESSAGES: &[Operation] = &[
     operation("make a topic in place of one half removed", Around::Removing, NOTHING, Victim::publisher),
     operation("join to publish", Around::Others, NOTHING, Victim::publisher),
     operation("join to subscribe", Around::Others, NOTHING, Victim::subscriber),
+    operation("make a topic, to subscribe reliably", Around::Nobody, NOTHING, Victim::reliable),
+    operation("join to subscribe reliably", Around::Others, NOTHING, Victim::reliable),
     operation("join to publish and recover the dead", Around::TheDead, NOTHING, Victim::publisher),
     operation("join to subscribe and recover the dead", Around::TheDead, NOTHING, Victim::subscriber),
     operation(
@@ -246,6 +263,10 @@ const MESSAGES: &[Operation] = &[
         v.publish(SMALL)
     }),
     operation("publish to one who sleeps", Around::Sleeper, loaned_once, |v| v.publish(SMALL)),
+    operation("wait for a reliable subscriber", Around::Others, unread, Victim::publish_in_vain),
+    operation("wait for one who is dead", Around::TheReliableDying, published, |v| {
+        (0..=CAPACITY).for_each(|_| v.publish(SMALL));
+    }),
     // Receiving.
     operation("receive", Around::Others, Victim::subscriber, Victim::receive),
     operation("receive after a lap", Around::Others, lapped, Victim::receive),
@@ -261,11 +282,13 @@ const MESSAGES: &[Operation] = &[
         limit(libc::RLIMIT_NOFILE, 0);
         v.subscriber.as_ref().unwrap().try_receive().unwrap_err();
     }),
+    operation("receive what publishers wait for", Around::Others, waited_for, Victim::receive),
     operation("release", Around::Others, holding, |v| v.samples.clear()),
     // Leaving.
     operation("leave, with messages in the ring", Around::Others, published, |v| v.publisher = None),
     operation("leave, with nothing in the ring", Around::Others, loaned_once, |v| v.publisher = None),
     operation("leave as a subscriber", Around::Others, Victim::subscriber, |v| v.subscriber = None),
+    operation("leave as one whom publishers wait for", Around::Others, waited_for, |v| v.subscriber = None),
     operation("leave, and the last sample after it", Around::Others, holding, |v| {
         v.subscriber = None;
         v.samples.clear();
@@ -308,6 +331,7 @@ const RECOVERIES: &[Operation] = &[
 pub const DEATHS: &[Operation] = &[
     operation("die as a publisher", Around::Nobody, published_large, NOTHING),
     operation("die as a subscriber", Around::Nobody, holding, NOTHING),
+    operation("die as a reliable subscriber", Around::Nobody, Victim::reliable, NOTHING),
 ];
 
 fn published(victim: &mut Victim) {
@@ -373,6 +397,19 @@ fn holding(victim: &mut Victim) {
     victim.subscriber();
     victim.receive();
     victim.receive();
+}
+
+/// The ring is full of what it has yet to read.
+fn unread(victim: &mut Victim) {
+    victim.reliable();
+    victim.publisher();
+    (0..CAPACITY).for_each(|_| victim.publish(SMALL));
+}
+
+/// The same, and it has to wake who waits for that.
+fn waited_for(victim: &mut Victim) {
+    unread(victim);
+    victim.publish_in_vain();
 }
 
 fn lapped(victim: &mut Victim) {

@@ -68,7 +68,7 @@ impl World {
 
     fn surround(&mut self) {
         match self.around {
-            Around::Nobody | Around::Others | Around::TheDying => {}
+            Around::Nobody | Around::Others | Around::TheDying | Around::TheReliableDying => {}
             Around::Deserted => self.die(&[&DEATHS[0]]),
             Around::Abandoned => self.die_before("make a topic, to publish", "src/topic/create.rs", 0),
             // All is deleted but `peers`, and the directory.
@@ -149,8 +149,10 @@ impl World {
 
     fn act(&self, operation: &Operation, at: &str) -> Option<String> {
         let (mut victim, _) = self.start(operation, at);
-        if self.around == Around::TheDying {
-            self.die(&[&DEATHS[0], &DEATHS[1]]);
+        match self.around {
+            Around::TheDying => self.die(&[&DEATHS[0], &DEATHS[1]]),
+            Around::TheReliableDying => self.die(&[&DEATHS[2]]),
+            _ => {}
         }
         victim.say("act");
         let points = victim.try_hear();

@@ -232,7 +232,13 @@ pub fn too_many_files(mut parent: Parent) {
     fillers.truncate(full);
     let words = ["no room for", root.to_str().unwrap(), "no room for one more file", "df -i"];
     words_of(Publisher::with_options("another", &publishing(&root)), &words);
-    words_of(publisher.loan(LARGE), &words);
+    // The memory that it has isn't given up for a file that nobody can make, nor are its messages.
+    for byte in 2..5 {
+        publisher.publish(&[byte; SMALL]).unwrap();
+        words_of(publisher.loan(LARGE), &words);
+        assert_eq!(&*subscriber.try_receive().unwrap().expect("it stays"), &[byte; SMALL]);
+        exchange(&publisher, &subscriber, byte);
+    }
     neighbour.goes_on();
     fillers.iter().for_each(|path| std::fs::remove_file(path).unwrap());
     publisher.publish(&vec![4; LARGE]).unwrap();

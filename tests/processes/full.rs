@@ -228,3 +228,28 @@ fn loan_until_full(publisher: &Publisher) -> Vec<Loan<'_>> {
 fn a_budget_beyond_the_file_system_is_lived_with() {
     run_in_small_space("full::more_than_there_is");
 }
+
+/// The publisher's own free memory makes room, and its messages stay.
+pub fn room_of_its_own(mut parent: Parent) {
+    let space = Space::new(&mut parent);
+    let subscriber = space.subscriber().unwrap();
+    let publisher = space.publisher(64 << 20).unwrap();
+    (0..5).for_each(|n| assert!(publisher.publish(&[n; 100]).is_ok()));
+    let loans = [0; 4].map(|_| publisher.loan(64 << 10).unwrap());
+    drop(loans);
+    space.fill_but(2);
+    let mut loan = publisher.loan(200 << 10).unwrap();
+    loan.fill(0xaa);
+    for n in 0..5 {
+        let sample = subscriber.try_receive().unwrap().expect("it was evicted, though there was room");
+        assert_eq!((&*sample, subscriber.lost()), (&[n; 100][..], 0));
+    }
+    drop(loan);
+    drop((publisher, subscriber));
+    space.assert_empty();
+}
+
+#[test]
+fn free_memory_makes_room_before_messages_do() {
+    run_in_small_space("full::room_of_its_own");
+}

@@ -15,12 +15,16 @@ mod flow;
 mod forked;
 mod full;
 mod many;
+mod members;
 mod pairs;
 mod planted;
 mod races;
 mod readonly;
+mod reliable;
 mod rpc;
 mod shared_group;
+mod shared_root;
+mod sharing;
 mod signals;
 mod stepping;
 mod steps;
@@ -47,15 +51,23 @@ const ROLES: &[support::child::Role] = &[
     ("forked::forks_and_is_killed", forked::forks_and_is_killed),
     ("forked::forks_and_touches", forked::forks_and_touches),
     ("full::more_than_there_is", full::more_than_there_is),
+    ("full::room_of_its_own", full::room_of_its_own),
     ("full::too_few_descriptors", full::too_few_descriptors),
     ("full::too_little_room", full::too_little_room),
     ("many::crowd", many::crowd),
+    ("members::member", members::member),
     ("planted::leaves_a_segment", planted::leaves_a_segment),
     ("races::comer", races::comer),
     ("races::dying", races::dying),
     ("races::meeting", races::meeting),
     ("races::succession", races::succession),
     ("readonly::scribbler", readonly::scribbler),
+    ("reliable::comes_and_goes", reliable::comes_and_goes),
+    ("reliable::publishes", reliable::publishes),
+    ("reliable::publishes_on", reliable::publishes_on),
+    ("reliable::reads", reliable::reads),
+    ("reliable::reads_as_told", reliable::reads_as_told),
+    ("reliable::waits", reliable::waits),
     ("rpc::calls", rpc::calls),
     ("rpc::calls_and_holds", rpc::calls_and_holds),
     ("rpc::calls_in_a_storm", rpc::calls_in_a_storm),
@@ -64,12 +76,14 @@ const ROLES: &[support::child::Role] = &[
     ("rpc::serves", rpc::serves),
     ("rpc::takes_of_a_stream", rpc::takes_of_a_stream),
     ("shared_group::both_directions", shared_group::both_directions),
-    ("shared_group::default_root", shared_group::default_root),
-    ("shared_group::killed_anywhere", shared_group::killed_anywhere),
-    ("shared_group::member", shared_group::member),
     ("shared_group::roots", shared_group::roots),
     ("shared_group::strangers", shared_group::strangers),
     ("shared_group::the_dead", shared_group::the_dead),
+    ("shared_root::beside_the_root", shared_root::beside_the_root),
+    ("shared_root::killed_anywhere", shared_root::killed_anywhere),
+    ("shared_root::looking_after", shared_root::looking_after),
+    ("sharing::default_root", sharing::default_root),
+    ("skips", skips),
     ("signals::comes_and_goes", signals::comes_and_goes),
     ("signals::echo", signals::echo),
     ("signals::waits", signals::waits),
@@ -87,4 +101,20 @@ const ROLES: &[support::child::Role] = &[
 #[ignore = "a child's part: the other tests start it"]
 fn child() {
     support::child::run(ROLES);
+}
+
+fn skips(_: support::child::Parent) {
+    support::skipped("it is tried");
+}
+
+#[test]
+fn what_is_skipped_is_noted_for_the_summary() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("skips");
+    for times in 1..=2 {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.env(support::SKIPS, &path);
+        support::child::Child::start_with(command, "skips", &[]).finish();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "SKIPPED skips: it is tried\n".repeat(times));
+    }
 }

@@ -2,10 +2,10 @@
 //! Roots and topics that aren't what they should be, and names of all kinds.
 
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{chown, symlink, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{chown, symlink, FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use shm::{Error, Publisher, Subscriber};
+use shm::{Error, Publisher, RootOptions, Subscriber};
 
 use crate::support::child::{Child, Parent};
 use crate::support::{publishing, run_mounted, skipped, subscribing, Root};
@@ -194,6 +194,56 @@ fn something_else_in_place_of_a_topics_files_is_refused() {
     }
     open(root.path()).unwrap().publish(b"all is well").unwrap();
     assert!(subscriber.try_receive().unwrap().is_some());
+}
+
+/// A topic that was marked REMOVED, and whose remover was killed then.
+fn leave_removed(root: &Root, topic: &Path) {
+    let other = root.publisher("other");
+    std::fs::create_dir(topic).unwrap();
+    for name in ["peers", "ring"] {
+        std::fs::copy(root.path().join("other").join(name), topic.join(name)).unwrap();
+    }
+    let peers = std::fs::File::options().write(true).open(topic.join("peers")).unwrap();
+    // The word `life`, as in src/topic/layout.rs.
+    peers.write_all_at(&(1u64 << 63).to_ne_bytes(), 256).unwrap();
+    drop(other);
+}
+
+#[track_caller]
+fn assert_in_the_way(root: &Root, topic: &Path, name: &str) {
+    let opened = open(root.path()).map(drop);
+    let subscribed = Subscriber::with_options(TOPIC, &subscribing(root.path())).map(drop);
+    for found in [opened, subscribed] {
+        let said = found.expect_err("it was used").to_string();
+        assert!(said.contains(&format!("{} is damaged", topic.display())), "{said}");
+        assert!(said.contains(&format!("{name} is in the way")), "{said}");
+    }
+    let options = RootOptions { root: Some(root.path().into()), ..Default::default() };
+    let collected = shm::gc(&options).unwrap();
+    assert_eq!((collected.removed, collected.refused.len()), (vec![], 1));
+}
+
+/// Such a directory can't be joined, and a topic can't take its place.
+#[test]
+fn what_is_neither_a_topic_nor_empty_is_refused_at_once() {
+    let root = Root::new();
+    let topic = root.path().join(TOPIC);
+    for was_topic in [false, true] {
+        for (name, is_dir) in [("notes", false), ("notes", true), ("ring.old", false), ("seg.1.0", true)] {
+            match was_topic {
+                false => std::fs::create_dir(&topic).unwrap(),
+                true => leave_removed(&root, &topic),
+            }
+            let path = topic.join(name);
+            let made = if is_dir { std::fs::create_dir(&path) } else { std::fs::write(&path, "mine") };
+            made.unwrap();
+            assert_in_the_way(&root, &topic, name);
+            let removed = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
+            removed.expect("it stays");
+            drop(open(root.path()).unwrap());
+            root.assert_empty();
+        }
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub mod random;
 pub mod shared;
 pub mod trace;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{channel, RecvTimeoutError, Sender};
 use std::time::Duration;
@@ -140,8 +141,16 @@ pub fn run_mounted(options: &str, place: &Path, role: &str) {
     child::Child::start_with(program, role, &[&place.display()]).finish();
 }
 
+/// Names the file that `make test` has the skips noted in, a line each.
+pub const SKIPS: &str = "SHM_TEST_SKIPS";
+
 /// Says why a test can't run here; it then counts as passed, visibly.
 pub fn skipped(reason: &str) {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    eprintln!("SKIPPED {test}: {reason}");
+    let test = child::role().or_else(|| std::thread::current().name().map(str::to_owned));
+    let line = format!("SKIPPED {}: {reason}\n", test.as_deref().unwrap_or("a test"));
+    eprint!("{line}");
+    if let Some(path) = std::env::var_os(SKIPS) {
+        let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
+    }
 }

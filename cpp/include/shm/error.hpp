@@ -3,7 +3,9 @@
 
 #include <shm/shm.h>
 
+#include <chrono>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -28,8 +30,8 @@ namespace shm {
 /// 0 is success, a positive number is an outcome that was to be expected, a negative one an error.
 enum class status : std::int32_t {
     ok = SHM_OK,                    ///< Done.
-    would_block = SHM_WOULD_BLOCK,  ///< No message has come yet.
-    timed_out = SHM_TIMED_OUT,      ///< No message came in the time given.
+    would_block = SHM_WOULD_BLOCK,  ///< No message has come yet, or no room for one.
+    timed_out = SHM_TIMED_OUT,      ///< No message came in the time given, or no room.
 
     null_argument = SHM_ERR_NULL,             ///< An argument is null, or the object empty.
     invalid_name = SHM_ERR_INVALID_NAME,      ///< The topic's name can't be used.
@@ -203,6 +205,16 @@ template <typename Options>
 [[noreturn]] void throw_not_open(status s, const std::string& topic, const Options& options) {
     if (has_nul(topic) || has_nul(options.root)) throw error(s, "a name holds a NUL byte");
     throw error(s);
+}
+
+// A negative time is none; what doesn't fit is the longest there is, some 292 years.
+template <typename Rep, typename Period>
+std::uint64_t nanoseconds(std::chrono::duration<Rep, Period> time) noexcept {
+    using std::chrono::nanoseconds;
+    if (!(time > time.zero())) return 0;
+    const std::chrono::duration<double, std::nano> approximate = time;
+    if (approximate.count() >= 9.2e18) return std::numeric_limits<std::int64_t>::max();
+    return static_cast<std::uint64_t>(std::chrono::duration_cast<nanoseconds>(time).count());
 }
 
 template <typename Handle>

@@ -6,6 +6,7 @@
 #include <shm/message.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -41,14 +42,16 @@ struct publisher_options {
     std::uint64_t memory = 0;
     /// Whether each message carries the time of its publishing.
     bool timestamps = false;
-    /// Permission bits of the topic's files: 0600, 0640 or 0660, whatever the umask says; the directory
-    /// can be entered by who may read. An existing topic must have the same. 0: as the topic has it;
-    /// 0600 when it is made here, with a `group` 0660.
+    /// The permission bits of the topic's files, whatever the umask says. Without a `group` 0600, or
+    /// 0640: then the members of the files' group can look at them with other tools, where the root
+    /// lets them in, but not join. With a `group` always 0660. An existing topic must have the same. 0:
+    /// as the topic has it; when it is made 0600, with a `group` 0660.
     std::uint32_t mode = 0;
     /// The group, by its id, whose members share the topic: they may join, recover and remove it, each
     /// with this option. They need a `root` of their own, which is made for them when it isn't there
     /// (mode 0770, with that group), as the default root is its user's alone; and they are trusted not
-    /// to be malicious. None: the topic is this user's alone.
+    /// to be malicious. None: the topic is this user's alone, and one that a group may write to is
+    /// refused.
     std::optional<std::uint32_t> group = {};
 };
 
@@ -113,23 +116,48 @@ public:
         return detail::from_c(shm_loan_resize(handle_.get(), size));
     }
 
-    /// Publishes the message without a copy and returns its position in the topic's order. Never
-    /// waits for subscribers. The loan is empty then, and also after an error.
+    /// Publishes the message without a copy and returns its position in the topic's order. Waits
+    /// while a reliable subscriber has yet to read what would be overwritten: for ever, if that one
+    /// lives and doesn't read. The loan is empty then, and also after an error.
     result<std::uint64_t> publish() noexcept {
         std::uint64_t position = 0;
-        const shm::status s = detail::from_c(shm_loan_publish(handle_.get(), &position));
-        if (s != shm::status::ok) {
-            handle_.reset();
-            return s;
-        }
-        static_cast<void>(handle_.release());
-        return position;
+        const std::int32_t code = shm_loan_publish(handle_.get(), &position);
+        return ended(code, position);
+    }
+
+    /// The same without waiting: `would_block` when a reliable subscriber has yet to read what would
+    /// be overwritten. The loan is what it was then.
+    result<std::uint64_t> try_publish() noexcept {
+        std::uint64_t position = 0;
+        const std::int32_t code = shm_loan_try_publish(handle_.get(), &position);
+        return ended(code, position);
+    }
+
+    /// The same, waiting for reliable subscribers up to `timeout`: `timed_out` when one hadn't read
+    /// by then what would be overwritten. The loan is what it was then.
+    template <typename Rep, typename Period>
+    result<std::uint64_t> publish_for(std::chrono::duration<Rep, Period> timeout) noexcept {
+        std::uint64_t position = 0;
+        const std::int32_t code =
+            shm_loan_publish_timeout(handle_.get(), detail::nanoseconds(timeout), &position);
+        return ended(code, position);
     }
 
     /// Whether there is something to publish.
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
 private:
+    // What a publish came to: but for `would_block` and `timed_out` nothing is left of the loan.
+    result<std::uint64_t> ended(std::int32_t code, std::uint64_t position) noexcept {
+        const shm::status s = detail::from_c(code);
+        if (s == shm::status::ok) {
+            static_cast<void>(handle_.release());
+            return position;
+        }
+        if (is_error(s)) handle_.reset();
+        return s;
+    }
+
     std::unique_ptr<shm_loan, detail::loan_deleter> handle_;
 };
 
@@ -161,15 +189,27 @@ public:
     T* operator->() const noexcept { return value_; }
 
     /// As `loan::publish`.
-    result<std::uint64_t> publish() noexcept {
-        value_ = nullptr;
-        return bytes_.publish();
+    result<std::uint64_t> publish() noexcept { return ended(bytes_.publish()); }
+
+    /// As `loan::try_publish`.
+    result<std::uint64_t> try_publish() noexcept { return ended(bytes_.try_publish()); }
+
+    /// As `loan::publish_for`.
+    template <typename Rep, typename Period>
+    result<std::uint64_t> publish_for(std::chrono::duration<Rep, Period> timeout) noexcept {
+        return ended(bytes_.publish_for(timeout));
     }
 
     /// Whether there is something to publish.
     explicit operator bool() const noexcept { return value_ != nullptr; }
 
 private:
+    // What subscribers hold is not to be written to.
+    result<std::uint64_t> ended(result<std::uint64_t> published) noexcept {
+        if (!bytes_) value_ = nullptr;
+        return published;
+    }
+
     T* value_;
     loan bytes_;
 };
@@ -287,11 +327,22 @@ public:
     }
 
     /// Publishes a copy of the `size` bytes at `data` and returns the message's position in the
-    /// topic's order. Never waits for subscribers. Fails as `loan` does.
+    /// topic's order. Waits while a reliable subscriber has yet to read what would be overwritten:
+    /// for ever, if that one lives and doesn't read. Fails as `loan` does.
     result<std::uint64_t> publish(const void* data, std::size_t size) noexcept {
         std::uint64_t position = 0;
         const shm::status s =
             detail::from_c(shm_publisher_publish(handle_.get(), data, size, &position));
+        if (s != shm::status::ok) return s;
+        return position;
+    }
+
+    /// The same without waiting: `would_block` when a reliable subscriber has yet to read what would
+    /// be overwritten.
+    result<std::uint64_t> try_publish(const void* data, std::size_t size) noexcept {
+        std::uint64_t position = 0;
+        const shm::status s =
+            detail::from_c(shm_publisher_try_publish(handle_.get(), data, size, &position));
         if (s != shm::status::ok) return s;
         return position;
     }
@@ -404,7 +455,7 @@ public:
         : PublisherBase(topic, std::move(options), Capacity, ec) {}
 
     /// Publishes `message`, written straight into shared memory. Returns whether it was published;
-    /// `last_error()` says why not. Never waits for subscribers.
+    /// `last_error()` says why not. Waits for reliable subscribers as `publisher::publish` does.
     bool publish(const Msg& message) noexcept { return done(publisher_.publish_message(message)); }
 
     /// The same; a null pointer is not published.

@@ -11,7 +11,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <limits>
 #include <memory>
 #include <new>
 #include <optional>
@@ -46,14 +45,21 @@ struct subscriber_options {
     /// Messages from before the join that are received too. `history_all`: all that the topic still
     /// has.
     std::uint32_t history = 0;
-    /// Permission bits of the topic's files: 0600, 0640 or 0660, whatever the umask says; the directory
-    /// can be entered by who may read. An existing topic must have the same. 0: as the topic has it;
-    /// 0600 when it is made here, with a `group` 0660.
+    /// Whether publishers wait for this subscriber instead of overwriting what it has yet to read:
+    /// from the join on it loses nothing, and what it does when it is slow or stopped is the
+    /// publishers' delay. Its death isn't: they find that within 20 ms. What `history` gives may still
+    /// be lost.
+    bool reliable = false;
+    /// The permission bits of the topic's files, whatever the umask says. Without a `group` 0600, or
+    /// 0640: then the members of the files' group can look at them with other tools, where the root
+    /// lets them in, but not join. With a `group` always 0660. An existing topic must have the same. 0:
+    /// as the topic has it; when it is made 0600, with a `group` 0660.
     std::uint32_t mode = 0;
     /// The group, by its id, whose members share the topic: they may join, recover and remove it, each
     /// with this option. They need a `root` of their own, which is made for them when it isn't there
     /// (mode 0770, with that group), as the default root is its user's alone; and they are trusted not
-    /// to be malicious. None: the topic is this user's alone.
+    /// to be malicious. None: the topic is this user's alone, and one that a group may write to is
+    /// refused.
     std::optional<std::uint32_t> group = {};
 };
 
@@ -78,6 +84,7 @@ inline status open(const std::string& topic, const subscriber_options& options,
     c.participants = options.participants;
     c.holds = options.holds;
     c.history = options.history;
+    c.reliable = options.reliable ? 1 : 0;
     c.mode = options.mode;
     c.has_group = options.group.has_value() ? 1 : 0;
     c.group = options.group.value_or(0);
@@ -85,16 +92,6 @@ inline status open(const std::string& topic, const subscriber_options& options,
     const status s = from_c(shm_subscriber_create(topic.c_str(), &c, &created));
     if (s == status::ok) handle.reset(created);
     return s;
-}
-
-// A negative time is none; what doesn't fit is the longest there is, some 292 years.
-template <typename Rep, typename Period>
-std::uint64_t nanoseconds(std::chrono::duration<Rep, Period> time) noexcept {
-    using std::chrono::nanoseconds;
-    if (!(time > time.zero())) return 0;
-    const std::chrono::duration<double, std::nano> approximate = time;
-    if (approximate.count() >= 9.2e18) return std::numeric_limits<std::int64_t>::max();
-    return static_cast<std::uint64_t>(std::chrono::duration_cast<nanoseconds>(time).count());
 }
 
 }  // namespace detail
@@ -173,7 +170,8 @@ private:
 /// and dead in the child of a fork.
 ///
 /// A subscriber that is slower than the topic's publishers doesn't hold them up: it goes on with a
-/// later message, and `lost()` counts those in between.
+/// later message, and `lost()` counts those in between. One made with the option `reliable` loses
+/// none: publishers wait for it.
 class subscriber {
 public:
     /// Joins `topic`, making it when it doesn't exist. Throws `shm::error`.

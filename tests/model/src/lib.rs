@@ -3,11 +3,12 @@
 //!
 //! A process is a label, which is the next shared access or system call of the code, and what the process knows. One action lets
 //! one process take one step, or kills it: its lock goes at once and all else stays as it is. Labels bear the names of the functions in
-//! `src/topic` and `src/pool` that they stand for, so that a change there can be made here too. What follows privately from an access
-//! belongs to the same step.
+//! `src/topic`, `src/pool`, `src/ring` and `src/wait.rs` that they stand for, so that a change there can be made here too. What follows
+//! privately from an access belongs to the same step.
 //!
 //! - [`life`]: make, join, leave, remove and sweep topics of one name.
 //! - [`chunks`]: recover, adopt, destroy, hold, publish and reclaim within a topic.
+//! - [`gate`]: publishers wait for reliable subscribers, who come, read, leave and die.
 //!
 //! **What is checked**, by the names of the properties, in every state:
 //!
@@ -19,32 +20,45 @@
 //! | I4 | `FileUnnamed` |
 //! | I5 | `LockGone`, `RecoveredUnlocked` |
 //! | I6 | `FreeHasSomething`; `EntryGone`: an entry is its participant's as long as that one is in |
+//! | I7 | `Unread`: nothing is overwritten or evicted that a reliable subscriber has yet to read |
+//! | publishers wait only for who has something to read | `FalseFull`; `Stuck`: not for the dead, nor for one stopped while it recovers another |
+//! | nobody sleeps at an open gate | `Overslept` |
 //! | one topic of a name | `Split`: who has joined is in the directory that the name refers to |
 //! | no file is deleted that somebody needs | `FileGone` |
 //! | nobody is told of damage that isn't there | `FalseError` |
 //! | when all are gone, however they went, one last publisher comes and goes, and nothing is left | `NotRecovered`, `LeftBehind`, `Stuck` |
 //!
-//! I7 is about subscribers that a publisher waits for. The code has none yet, so it isn't here.
-//!
 //! Steps happen one after the other, as if every access were SeqCst: which orderings that takes is for the loom models of
-//! `src/ring/models.rs`. The two halves also leave out what the other has: `life` knows of an entry only whether it has
-//! something, `chunks` has a topic that is there. Nobody damages anything.
+//! `src/ring/models.rs`. Each of the three leaves out what the others have: `life` knows of an entry only whether it has
+//! something, `chunks` has a topic that is there, `gate` asks for no holds. Nobody damages anything.
 //!
 //! A [`Mutation`] leaves one guard of the protocol out. Each must be found, which shows that the models can fail.
 
 pub mod chunks;
+mod explore;
+pub mod gate;
 pub mod life;
 
-use std::collections::BTreeSet;
-use std::fmt::Debug;
-use std::hash::Hash;
-use std::sync::atomic::{AtomicU64, Ordering};
+pub use explore::{assert_each_is_found, assert_guards_nothing, assert_nothing_is_found, Protocol};
+use explore::{reach, Explored};
 
-use stateright::{Checker, HasDiscoveries, Model};
+macro_rules! faults {
+    ($($fault:ident,)*) => {
+        /// What went wrong; each is a property.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Fault {
+            $($fault,)*
+        }
 
-/// What went wrong; each is a property.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Fault {
+        fn properties<P: Protocol>() -> Vec<stateright::Property<Explored<P>>> {
+            vec![$(stateright::Property::always(stringify!($fault), |_: &Explored<P>, state: &P::State| {
+                P::fault(state) != Some(Fault::$fault)
+            })),*]
+        }
+    };
+}
+
+faults! {
     Split,
     FileGone,
     LockGone,
@@ -62,6 +76,9 @@ pub enum Fault {
     NotTheOwner,
     LeftBehind,
     Stuck,
+    Unread,
+    FalseFull,
+    Overslept,
 }
 
 /// The guard that is left out.
@@ -130,61 +147,48 @@ pub enum Mutation {
     DestroyedHoldsUnseen,
     /// `publish` goes on behind a tail that is behind.
     NotHelped,
-}
-
-/// One property a fault.
-macro_rules! properties {
-    ($($fault:ident),* $(,)?) => {
-        vec![$(stateright::Property::always(stringify!($fault), |_: &Self, state: &State| {
-            state.fault != Some(crate::Fault::$fault)
-        })),*]
-    };
-}
-pub(crate) use properties;
-
-/// What an exploration found.
-#[derive(Debug)]
-pub struct Outcome {
-    pub states: usize,
-    /// The properties that don't hold, each with the steps that lead there.
-    pub faults: Vec<(String, String)>,
-}
-
-/// Explores all states of `model`; or, `until` there is one, until the property fails.
-pub fn explore<M>(model: M, until: Option<Fault>) -> Outcome
-where
-    M: Model + Send + Sync + 'static,
-    M::State: Clone + PartialEq + Debug + Hash + Send + Sync,
-    M::Action: Clone + PartialEq + Debug + Send + Sync,
-{
-    let name = until.map(|fault| format!("{fault:?}"));
-    let properties = model.properties();
-    let wanted =
-        properties.iter().map(|property| property.name).find(|&known| Some(known) == name.as_deref());
-    let end = match wanted {
-        Some(wanted) => HasDiscoveries::AnyOf(BTreeSet::from([wanted])),
-        None => HasDiscoveries::AnyFailures,
-    };
-    let checker = model.checker().threads(2).finish_when(end).spawn_bfs().join();
-    let faults = checker.discoveries().into_iter().map(|(name, path)| {
-        let steps: Vec<String> = path.into_actions().iter().map(|action| format!("{action:?}")).collect();
-        (name.to_owned(), steps.join(", "))
-    });
-    Outcome { states: checker.unique_state_count(), faults: faults.collect() }
-}
-
-/// One bit a label: a label that is never reached proves nothing.
-static REACHED: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
-
-fn reach(label: usize) {
-    let (word, bit) = (&REACHED[label / 64], 1 << (label % 64));
-    // Relaxed, both: only looked at when all is done.
-    if word.load(Ordering::Relaxed) & bit == 0 {
-        word.fetch_or(bit, Ordering::Relaxed);
-    }
-}
-
-/// The labels below `count` at which no process of this program ever stood.
-pub fn unreached(count: usize) -> Vec<usize> {
-    (0..count).filter(|&label| REACHED[label / 64].load(Ordering::Relaxed) >> (label % 64) & 1 == 0).collect()
+    /// A reliable joiner says so only once it has looked where to start,
+    FlagAfterStart,
+    /// or doesn't look again once it has said so,
+    StartSeenOnce,
+    /// or says so before it has a cursor,
+    FlagBeforeCursor,
+    /// or counts itself in `joined` after all that,
+    JoinedLast,
+    /// or doesn't wake publishers that wait for the cursor that it had while joining,
+    StartUnwoken,
+    /// or is LIVE before it has said where it starts.
+    LiveFirst,
+    /// A look at the gate passes over those that are JOINING,
+    JoiningIgnored,
+    /// or waits for those that are RECOVERING, too,
+    RecoveringCounts,
+    /// or comes before `publish` reads the tail,
+    LookBeforeTail,
+    /// or serves for one message more,
+    LimitTooFar,
+    /// or does so when nobody gates.
+    LimitTooFarAlone,
+    /// `evict_oldest` doesn't look at the gate.
+    EvictedUnread,
+    /// A subscriber says that it has read a message before it pins it,
+    CursorBeforePin,
+    /// or goes back with its cursor to what it has read of the history,
+    CursorGoesBack,
+    /// or goes beyond its start when it is lapped in the history,
+    LappedBeyondStart,
+    /// or looks who waits before it says how far it is,
+    WaitingReadFirst,
+    /// or doesn't count its wakes,
+    WakesUncounted,
+    /// or wakes nobody when it leaves.
+    LeftUnwoken,
+    /// A publisher says that it waits after its last look at the gate,
+    WaitingSaidLast,
+    /// or reads the count of wakes after it,
+    WakesReadLast,
+    /// or doesn't see whether those it waits for are dead.
+    DeadNotLookedFor,
+    /// `recover` resets the cursor.
+    CursorReset,
 }

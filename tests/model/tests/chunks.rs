@@ -3,7 +3,7 @@
 
 use shm_model::chunks::Script::{Publish, Receive, Withdraw};
 use shm_model::chunks::{Chunks, Label};
-use shm_model::{explore, unreached, Fault, Mutation};
+use shm_model::{assert_each_is_found, assert_guards_nothing, assert_nothing_is_found, Fault, Mutation};
 
 const NONE: Chunks =
     Chunks { scripts: &[], late: 0, kills: 2, chunks: 1, budget: 1, mutation: Mutation::None };
@@ -24,25 +24,14 @@ const AGAIN: Chunks = Chunks { scripts: &[Withdraw(1), Receive(2), Publish(1)], 
 
 #[test]
 fn nothing_is_found() {
-    let mut all = 0;
-    for model in [REUSE, OVERTAKING, HEIR, RICH_HEIR, HEIRS, AGAIN] {
-        let from = std::time::Instant::now();
-        let outcome = explore(model, None);
-        println!("{:?}: {} states in {:?}", model.scripts, outcome.states, from.elapsed());
-        assert!(outcome.faults.is_empty(), "{model:?}: {:?}", outcome.faults);
-        all += outcome.states;
-    }
-    println!("{all} states");
     // There are as many entries as processes, so nobody has to wait for one; the model `life` has that.
     let never = [Label::Done, Label::Killed, Label::TakeLooks].map(|label| label as usize);
-    let missed: Vec<usize> =
-        unreached(Label::COUNT).into_iter().filter(|label| !never.contains(label)).collect();
-    assert!(missed.is_empty(), "nobody was ever at the labels {missed:?}");
+    assert_nothing_is_found(&[REUSE, OVERTAKING, HEIR, RICH_HEIR, HEIRS, AGAIN], Label::COUNT, &never);
 }
 
 #[test]
 fn every_missing_guard_is_found() {
-    for (mutation, fault, model) in [
+    assert_each_is_found(&[
         (Mutation::FreeFirst, Fault::FreeHasSomething, REUSE),
         (Mutation::RecoverUnlocked, Fault::EntryGone, REUSE),
         (Mutation::LeaveUnlocksFirst, Fault::EntryGone, REUSE),
@@ -61,18 +50,11 @@ fn every_missing_guard_is_found() {
         (Mutation::DestroyedRingUnseen, Fault::FileGone, HEIR),
         (Mutation::DestroyedHoldsUnseen, Fault::Torn, HEIR),
         (Mutation::NotHelped, Fault::TailOff, HEIRS),
-    ] {
-        let from = std::time::Instant::now();
-        let outcome = explore(Chunks { mutation, ..model }, Some(fault));
-        println!("{mutation:?}: {} states in {:?}", outcome.states, from.elapsed());
-        let found = outcome.faults.iter().find(|(name, _)| *name == format!("{fault:?}"));
-        assert!(found.is_some(), "{mutation:?}: {fault:?} isn't found, but {:?}", outcome.faults);
-    }
+    ]);
 }
 
 /// DYING tells who looks that a file is about to go; what follows from a death there is the same as in READY.
 #[test]
 fn dying_guards_nothing() {
-    let outcome = explore(Chunks { mutation: Mutation::DyingUnsaid, ..HEIR }, None);
-    assert!(outcome.faults.is_empty(), "{:?}", outcome.faults);
+    assert_guards_nothing(Mutation::DyingUnsaid, HEIR);
 }

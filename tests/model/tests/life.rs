@@ -2,7 +2,7 @@
 //! The model `life`: nothing is found as it is, and each missing guard is.
 
 use shm_model::life::{Label, Life};
-use shm_model::{explore, unreached, Fault, Mutation};
+use shm_model::{assert_each_is_found, assert_guards_nothing, assert_nothing_is_found, Fault, Mutation};
 
 const PUBLISHER: (bool, u8) = (true, 1);
 const SUBSCRIBER: (bool, u8) = (false, 1);
@@ -15,27 +15,15 @@ const THIRD: Life = Life { processes: &[PUBLISHER, SUBSCRIBER, PUBLISHER], late:
 
 #[test]
 fn nothing_is_found() {
-    let mut all = 0;
-    for model in [TWICE, THIRD] {
-        let from = std::time::Instant::now();
-        let outcome = explore(model, None);
-        println!("{:?}: {} states in {:?}", model.processes, outcome.states, from.elapsed());
-        assert!(outcome.faults.is_empty(), "{model:?}: {:?}", outcome.faults);
-        all += outcome.states;
-    }
-    println!("{all} states");
     // Where a process stands still; a user in a topic that is REMOVED, whom only a missing guard shows; and a recovery that failed as
     // the ring was gone, which takes more processes than these.
-    let never = [Label::Done, Label::Killed, Label::LiveAgain, Label::TakeUnlock];
-    let never = never.map(|label| label as usize);
-    let missed: Vec<usize> =
-        unreached(Label::COUNT).into_iter().filter(|label| !never.contains(label)).collect();
-    assert!(missed.is_empty(), "nobody was ever at the labels {missed:?}");
+    let never = [Label::Done, Label::Killed, Label::LiveAgain, Label::TakeUnlock].map(|label| label as usize);
+    assert_nothing_is_found(&[TWICE, THIRD], Label::COUNT, &never);
 }
 
 #[test]
 fn every_missing_guard_is_found() {
-    for (mutation, fault, model) in [
+    assert_each_is_found(&[
         (Mutation::FreeFirst, Fault::FreeHasSomething, TWICE),
         (Mutation::RecoverUnlocked, Fault::RecoveredUnlocked, TWICE),
         (Mutation::TakenUnlocked, Fault::RecoveredUnlocked, TWICE),
@@ -50,19 +38,12 @@ fn every_missing_guard_is_found() {
         (Mutation::DeletedByName, Fault::FileGone, TWICE),
         (Mutation::SweptUnrenamed, Fault::FileGone, TWICE),
         (Mutation::RenamedUnfinished, Fault::Stuck, TWICE),
-    ] {
-        let from = std::time::Instant::now();
-        let outcome = explore(Life { mutation, ..model }, Some(fault));
-        println!("{mutation:?}: {} states in {:?}", outcome.states, from.elapsed());
-        let found = outcome.faults.iter().find(|(name, _)| *name == format!("{fault:?}"));
-        assert!(found.is_some(), "{mutation:?}: {fault:?} isn't found, but {:?}", outcome.faults);
-    }
+    ]);
 }
 
 /// That `peers` goes last is for directories that hold more than the library's files, or can't be listed: a directory without it is
 /// cleared by the next to come as well.
 #[test]
 fn the_order_of_deletion_guards_nothing_here() {
-    let outcome = explore(Life { mutation: Mutation::PeersFirst, ..TWICE }, None);
-    assert!(outcome.faults.is_empty(), "{:?}", outcome.faults);
+    assert_guards_nothing(Mutation::PeersFirst, TWICE);
 }

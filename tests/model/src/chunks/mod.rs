@@ -8,9 +8,10 @@
 
 mod pool;
 mod reader;
+mod segments;
 mod step;
 
-use crate::{Fault, Mutation};
+use crate::{Fault, Mutation, Protocol};
 
 pub const ENTRIES: usize = 3;
 const SEGMENTS: usize = 2;
@@ -255,7 +256,7 @@ pub struct State {
     entries: [Entry; ENTRIES],
     processes: [Process; 3],
     kills: u8,
-    pub fault: Option<Fault>,
+    fault: Option<Fault>,
 }
 
 /// What a process does.
@@ -400,13 +401,6 @@ fn is_over(process: &Process) -> bool {
 }
 
 impl Chunks {
-    fn step(&self, state: &mut State, p: usize) {
-        crate::reach(state.processes[p].at as usize);
-        step::Run { state, p, model: self }.step();
-        state.forget();
-        state.look();
-    }
-
     /// When nobody runs any more: one last publisher fills the ring, takes its messages out again and goes, and another comes and
     /// goes.
     fn finale(&self, state: &State) -> Option<Fault> {
@@ -435,18 +429,16 @@ impl Chunks {
     }
 }
 
-/// What happens next: a process takes a step or is killed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Action {
-    Step(u8, Label),
-    Kill(u8),
-}
-
-impl stateright::Model for Chunks {
+impl Protocol for Chunks {
     type State = State;
-    type Action = Action;
+    type Label = Label;
+    const PROCESSES: usize = 3;
 
-    fn init_states(&self) -> Vec<State> {
+    fn without(self, mutation: Mutation) -> Chunks {
+        Chunks { mutation, ..self }
+    }
+
+    fn start(&self) -> State {
         let mut processes = [Process::default(); 3];
         for (process, &script) in processes.iter_mut().zip(self.scripts) {
             let (publisher, withdraws, todo) = match script {
@@ -456,7 +448,7 @@ impl stateright::Model for Chunks {
             };
             *process = Process { at: Label::TakeStatus, publisher, withdraws, todo, ..Process::default() };
         }
-        vec![State {
+        State {
             slots: Default::default(),
             tail: 0,
             joined: 0,
@@ -466,57 +458,42 @@ impl stateright::Model for Chunks {
             processes,
             kills: 0,
             fault: None,
-        }]
+        }
     }
 
-    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        if state.fault.is_some() {
-            return;
-        }
+    fn fault(state: &State) -> Option<Fault> {
+        state.fault
+    }
+
+    fn label(state: &State, p: usize) -> Label {
+        state.processes[p].at
+    }
+
+    fn may_step(&self, state: &State, p: usize) -> bool {
         let early = self.scripts.len() - self.late;
-        let someone_is_gone = state.processes[..early].iter().any(is_over);
-        for (p, process) in (0..).zip(&state.processes) {
-            if !is_over(process) && ((p as usize) < early || someone_is_gone) {
-                actions.push(Action::Step(p, process.at));
-                if state.kills < self.kills {
-                    actions.push(Action::Kill(p));
-                }
-            }
-        }
+        let waits = p >= early && !state.processes[..early].iter().any(is_over);
+        !is_over(&state.processes[p]) && !waits
     }
 
-    fn next_state(&self, state: &State, action: Action) -> Option<State> {
-        let mut next = *state;
-        match action {
-            Action::Step(p, _) => self.step(&mut next, p as usize),
-            Action::Kill(p) => {
-                next.kill(p as usize);
-                next.forget();
-            }
-        }
-        if next.fault.is_none() && next.is_over() {
-            next.fault = self.finale(&next);
-        }
-        Some(next)
+    fn may_kill(&self, state: &State, p: usize) -> bool {
+        state.kills < self.kills && self.may_step(state, p)
     }
 
-    fn properties(&self) -> Vec<stateright::Property<Self>> {
-        crate::properties!(
-            TailOff,
-            TwoSlots,
-            ReusedEarly,
-            LentTwice,
-            Torn,
-            FileUnnamed,
-            FileGone,
-            LockGone,
-            EntryGone,
-            FreeHasSomething,
-            RecoveredUnlocked,
-            NotTheOwner,
-            FalseError,
-            LeftBehind,
-            Stuck,
-        )
+    fn step(&self, state: &mut State, p: usize) {
+        crate::reach(state.processes[p].at as usize);
+        step::Run { state, p, model: self }.step();
+        state.forget();
+        state.look();
+    }
+
+    fn kill(&self, state: &mut State, p: usize) {
+        state.kill(p);
+        state.forget();
+    }
+
+    fn look_ahead(&self, state: &mut State) {
+        if state.is_over() {
+            state.fault = self.finale(state);
+        }
     }
 }

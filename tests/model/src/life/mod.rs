@@ -6,9 +6,10 @@
 //! directories stands for the random instance number.
 
 mod files;
+mod join;
 mod step;
 
-use crate::{Fault, Mutation};
+use crate::{Fault, Mutation, Protocol};
 
 pub const ENTRIES: usize = 2;
 const DIRS: usize = 5;
@@ -224,7 +225,7 @@ pub struct Process {
 pub struct State {
     dirs: [Dir; DIRS],
     processes: [Process; 3],
-    pub fault: Option<Fault>,
+    fault: Option<Fault>,
 }
 
 /// Which processes there are, by whether they publish and how often they open the topic; and the guard left out.
@@ -305,13 +306,6 @@ fn is_over(process: &Process) -> bool {
 }
 
 impl Life {
-    fn step(&self, state: &mut State, p: usize) {
-        crate::reach(state.processes[p].at as usize);
-        step::Run { state, p, mutation: self.mutation }.step();
-        state.forget();
-        state.look();
-    }
-
     /// When nobody runs any more, one last publisher comes and goes.
     fn finale(&self, state: &State) -> Option<Fault> {
         let mut state = *state;
@@ -339,67 +333,55 @@ impl Life {
     }
 }
 
-/// What happens next: a process takes a step or is killed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Action {
-    Step(u8, Label),
-    Kill(u8),
-}
-
-impl stateright::Model for Life {
+impl Protocol for Life {
     type State = State;
-    type Action = Action;
+    type Label = Label;
+    const PROCESSES: usize = 3;
 
-    fn init_states(&self) -> Vec<State> {
+    fn without(self, mutation: Mutation) -> Life {
+        Life { mutation, ..self }
+    }
+
+    fn start(&self) -> State {
         let mut processes = [Process::default(); 3];
         for (process, &(publisher, opens)) in processes.iter_mut().zip(self.processes) {
             *process = Process { at: Label::OpenDir, publisher, opens: opens - 1, ..Process::default() };
         }
-        vec![State { dirs: [Dir::default(); DIRS], processes, fault: None }]
+        State { dirs: [Dir::default(); DIRS], processes, fault: None }
     }
 
-    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        if state.fault.is_some() {
-            return;
-        }
-        for (p, process) in (0..).zip(&state.processes) {
-            let waits = self.late && p == 2 && !state.processes[..2].iter().any(is_over);
-            if !is_over(process) && !waits {
-                actions.push(Action::Step(p, process.at));
-                if self.kills {
-                    actions.push(Action::Kill(p));
-                }
-            }
-        }
+    fn fault(state: &State) -> Option<Fault> {
+        state.fault
     }
 
-    fn next_state(&self, state: &State, action: Action) -> Option<State> {
-        let mut next = *state;
-        match action {
-            Action::Step(p, _) => self.step(&mut next, p as usize),
-            Action::Kill(p) => {
-                next.kill(p as usize);
-                next.forget();
-            }
-        }
-        if next.fault.is_none() && next.is_over() {
-            next.fault = self.finale(&next);
-        }
-        Some(next)
+    fn label(state: &State, p: usize) -> Label {
+        state.processes[p].at
     }
 
-    fn properties(&self) -> Vec<stateright::Property<Self>> {
-        crate::properties!(
-            Split,
-            FileGone,
-            LockGone,
-            EntryGone,
-            FreeHasSomething,
-            RecoveredUnlocked,
-            FalseError,
-            NotRecovered,
-            LeftBehind,
-            Stuck,
-        )
+    fn may_step(&self, state: &State, p: usize) -> bool {
+        let waits = self.late && p == 2 && !state.processes[..2].iter().any(is_over);
+        !is_over(&state.processes[p]) && !waits
+    }
+
+    fn may_kill(&self, state: &State, p: usize) -> bool {
+        self.kills && self.may_step(state, p)
+    }
+
+    fn step(&self, state: &mut State, p: usize) {
+        crate::reach(state.processes[p].at as usize);
+        step::Run { state, p, mutation: self.mutation }.step();
+        state.forget();
+        state.look();
+    }
+
+    fn kill(&self, state: &mut State, p: usize) {
+        state.kill(p);
+        state.forget();
+    }
+
+    fn look_ahead(&self, state: &mut State) {
+        if state.is_over() {
+            state.fault = self.finale(state);
+        }
     }
 }
