@@ -22,7 +22,7 @@ test: ## everything that must hold before a change lands
 mutations: ## takes out each guard of the protocol in turn, and sees that a test notices; ARGS=… takes out those
 	@scripts/mutations.sh $(ARGS)
 
-fuzz: ## searches for files that harm a process; TARGET=attach, in_use, live or audit, SECONDS=60
+fuzz: ## searches for files that harm a process; TARGET=attach, in_use, live, audit or rpc, SECONDS=60
 	@scripts/fuzz.sh "$(TARGET)" "$(SECONDS)" $(ARGS)
 
 storm: ## kills and stops publishers, subscribers, clients and servers; SECONDS=60, SEED=… for one that was
