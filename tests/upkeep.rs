@@ -277,7 +277,7 @@ fn an_audit_finds_what_is_broken_in_a_service() {
     assert_eq!(rules_of_calls_broken_by("peers", call(1, 1), token | claimed | 999), ["C2"]);
     assert_eq!(rules_of_calls_broken_by("peers", call(1, 1) + 8, 77 << 20), ["C3"]);
     assert_eq!(rules_of_calls_broken_by("peers", call(1, 0), token | 77 << 20), ["C3"]);
-    assert_eq!(rules_of_calls_broken_by("peers", call(1, 0), 2 * token | 1 << 20), ["C3"]);
+    assert_eq!(rules_of_calls_broken_by("peers", call(1, 0), (2 * token) | (1 << 20)), ["C3"]);
     assert_eq!(rules_of_calls_broken_by("peers", call(1, 0), token | 9 << 16), ["layout"]);
     assert_eq!(rules_of_calls_broken_by("peers", call(1, 0), token | 3 << 16), ["layout"]);
     assert_eq!(rules_of_calls_broken_by("peers", call(3, 3), token | queued), ["I6"]);

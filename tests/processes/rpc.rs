@@ -116,7 +116,7 @@ pub fn serves(mut parent: Parent) {
                     };
                     let id = Id::of(&request);
                     claims.begin(id);
-                    if id.sequence % 8 == 0 {
+                    if id.sequence.is_multiple_of(8) {
                         std::thread::sleep(Duration::from_millis(4));
                     }
                     answer(request, id).unwrap();
