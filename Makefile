@@ -22,10 +22,10 @@ test: ## everything that must hold before a change lands
 mutations: ## takes out each guard of the protocol in turn, and sees that a test notices; ARGS=… takes out those
 	@scripts/mutations.sh $(ARGS)
 
-fuzz: ## searches for files that harm a process; TARGET=attach, in_use, live or audit, SECONDS=60
+fuzz: ## searches for files that harm a process; TARGET=attach, in_use, live, audit or rpc, SECONDS=60
 	@scripts/fuzz.sh "$(TARGET)" "$(SECONDS)" $(ARGS)
 
-storm: ## kills and stops publishers and subscribers; SECONDS=60, SEED=… for one that was
+storm: ## kills and stops publishers, subscribers, clients and servers; SECONDS=60, SEED=… for one that was
 	SHM_STORM_LIMIT_MS=100 SHM_STORM_SECONDS=$(SECONDS) SHM_TEST_FACTOR=$$(($(SECONDS) / 60 + 2)) SHM_TEST_SEED=$(SEED) \
 	  cargo test --test storm storm -- --nocapture
 

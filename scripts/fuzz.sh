@@ -44,7 +44,7 @@ if [ "${1-}" = minimise ]; then
   exit 0
 fi
 
-target=${1:?which target: attach, in_use, live or audit} seconds=${2:?how many seconds}
+target=${1:?which target: attach, in_use, live, audit or rpc} seconds=${2:?how many seconds}
 shift 2
 found=target/fuzz-corpus/$target kept=fuzz/corpus/$target
 mkdir -p "$found" "$kept"

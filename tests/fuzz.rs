@@ -18,17 +18,15 @@ const ROUNDS: u64 = 150;
 /// Bytes that say what a case is; more make it no better.
 const MOST: u64 = 600;
 
-type Body = fn(&Path, &fuzz::Case);
-
 /// Runs the kept cases, then random ones.
-fn search(target: &str, body: Body) {
+fn search<C: for<'a> Arbitrary<'a>>(target: &str, body: fn(&Path, &C)) {
     let root = Root::new();
     let last = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{target}"));
     // A crash leaves no other trace of the case.
     eprintln!("the case that ran last: {}", last.display());
     let run = |bytes: &[u8]| {
         std::fs::write(&last, bytes).unwrap();
-        let case = fuzz::Case::arbitrary_take_rest(Unstructured::new(bytes));
+        let case = C::arbitrary_take_rest(Unstructured::new(bytes));
         body(root.path(), &case.unwrap());
     };
     let kept = kept(target);
@@ -93,4 +91,9 @@ fn files_changed_during_calls() {
 #[test]
 fn changed_files_looked_at_from_beside() {
     search("audit", fuzz::audit);
+}
+
+#[test]
+fn files_of_a_service_changed_before_and_between_and_during_calls() {
+    search("rpc", fuzz::rpc);
 }

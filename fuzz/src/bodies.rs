@@ -107,7 +107,7 @@ pub fn live(root: &Path, case: &Case) {
 }
 
 /// Sets a flag at the end, also when that is a panic.
-struct Set<'a>(&'a AtomicBool);
+pub struct Set<'a>(pub &'a AtomicBool);
 
 impl Drop for Set<'_> {
     fn drop(&mut self) {
@@ -126,7 +126,7 @@ fn joined(root: &Path) -> User<'_> {
 }
 
 /// Descriptors of this process that are open on something below `root`.
-fn open_below(root: &Path) -> usize {
+pub fn open_below(root: &Path) -> usize {
     let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     entries
         .filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|to| to.starts_with(root) && to != root))

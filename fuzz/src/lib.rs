@@ -9,9 +9,13 @@ mod acts;
 mod bodies;
 mod edits;
 mod place;
+mod rpc;
 mod template;
 
 pub use bodies::{attach, audit, in_use, live};
+pub use rpc::rpc;
+#[allow(unused_imports)] // Tests infer it.
+pub use rpc::Case as RpcCase;
 
 use arbitrary::Arbitrary;
 

@@ -13,7 +13,7 @@ use shm::{Publisher, PublisherOptions, Sample, Subscriber, SubscriberOptions};
 use super::place::{segments, CAPACITY, HOLDS, PARTICIPANTS, TOPIC};
 
 /// A file's name, its size, and those of its pages that aren't holes.
-struct Image {
+pub struct Image {
     name: String,
     size: u64,
     pages: Vec<(u64, Vec<u8>)>,
@@ -31,6 +31,11 @@ pub fn put(which: u8, topic: &Path) {
     static TEMPLATES: OnceLock<Vec<Vec<Image>>> = OnceLock::new();
     let templates = TEMPLATES.get_or_init(make);
     let Some(files) = templates.get(which as usize % (templates.len() + 1)) else { return };
+    write(files, topic);
+}
+
+/// Makes the directory `topic` of `files`.
+pub fn write(files: &[Image], topic: &Path) {
     std::fs::create_dir(topic).unwrap();
     for image in files {
         let file = File::create(topic.join(&image.name)).unwrap();
@@ -83,7 +88,7 @@ fn make() -> Vec<Vec<Image>> {
     let path = root.path();
     let mut made = Vec::new();
     let first = publisher(path, 1 << 20).unwrap();
-    made.push(snapshot(path));
+    made.push(snapshot(&path.join(TOPIC)));
     let second = publisher(path, 200 << 10).unwrap();
     let (near, far) = (subscriber(path, 0, false).unwrap(), subscriber(path, 0, false).unwrap());
     let mut held: Vec<Sample> = Vec::new();
@@ -96,21 +101,21 @@ fn make() -> Vec<Vec<Image>> {
         }
     }
     held.extend(far.try_receive().unwrap());
-    made.push(snapshot(path));
+    made.push(snapshot(&path.join(TOPIC)));
     drop(second);
-    made.push(snapshot(path));
+    made.push(snapshot(&path.join(TOPIC)));
     drop(held);
     drop(near);
-    made.push(snapshot(path));
+    made.push(snapshot(&path.join(TOPIC)));
     // One that publishers wait for, with as much unread as there is room for.
     let _reliable = subscriber(path, 0, true).unwrap();
     while first.try_publish(b"unread").unwrap().is_some() {}
-    made.push(snapshot(path));
+    made.push(snapshot(&path.join(TOPIC)));
     made
 }
 
-fn snapshot(root: &Path) -> Vec<Image> {
-    let topic = root.join(TOPIC);
+/// What the files in the directory `topic` are like now.
+pub fn snapshot(topic: &Path) -> Vec<Image> {
     let of = |path: std::path::PathBuf| {
         let mut content = std::fs::read(&path).unwrap();
         content[INSTANCE_OFFSET..][..8].copy_from_slice(&INSTANCE);
@@ -121,5 +126,5 @@ fn snapshot(root: &Path) -> Vec<Image> {
             pages: pages.filter(|(_, bytes)| bytes.iter().any(|&byte| byte != 0)).collect(),
         }
     };
-    [topic.join("peers"), topic.join("ring")].into_iter().chain(segments(&topic)).map(of).collect()
+    [topic.join("peers"), topic.join("ring")].into_iter().chain(segments(topic)).map(of).collect()
 }

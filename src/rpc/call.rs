@@ -248,7 +248,12 @@ impl<'a> Call<'a> {
 
     /// A recoverer's of the client: the call is nobody's any more, and whoever comes with its token comes too late.
     pub(crate) fn abandon(&self) {
-        let token = self.state().token.wrapping_add(1);
+        let seen = self.state();
+        // Then nobody comes in time already, and the next call has another token.
+        if seen.stage == Stage::Idle {
+            return;
+        }
+        let token = seen.token.wrapping_add(1);
         // AcqRel: a server's hold on the request, stored before its claim, is seen by whoever sees this.
         self.state.swap(State { token, stage: Stage::Idle }.word(), Ordering::AcqRel);
         // Relaxed, all of them: read only after the state said that there is a call.

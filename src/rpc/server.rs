@@ -114,7 +114,7 @@ impl Server {
 
     #[inline]
     fn begin(&self, id: CallId, chunk: ChunkId, hold: u32) -> Result<Request<'_>> {
-        let mut request = Request { server: self, message: None, hold, id, is_over: false };
+        let mut request = Request { server: self, message: None, hold, id, part: None, is_over: false };
         // Dropping the request gives it up.
         request.message = Some(self.member.read(chunk, id)?);
         self.member.keep(hold, chunk);
@@ -262,6 +262,8 @@ pub struct Request<'a> {
     message: Option<Message>,
     hold: u32,
     id: CallId,
+    /// The last reply of a stream that was sent.
+    part: Option<ChunkId>,
     is_over: bool,
 }
 
@@ -378,7 +380,8 @@ impl<'a> Request<'a> {
             if seen == claimed {
                 return Ok(true);
             }
-            if seen.token != claimed.token || !matches!(seen.stage, Stage::Answered(_)) {
+            // What this server didn't send nobody takes: then the word was damaged.
+            if seen.token != claimed.token || self.part.map(Stage::Answered) != Some(seen.stage) {
                 return Ok(false);
             }
             let mut spin = self.server.spin.get();
@@ -388,6 +391,10 @@ impl<'a> Request<'a> {
             if !changed && !sleep_until((call.eager, 1), wakes, LONGEST_SLEEP, || !call.is(seen)) {
                 // A dead client's calls are ended by recovering it.
                 topic.recover_if_dead(self.id.client)?;
+                // The status first: a recoverer changes it after the state.
+                if !topic.is_client(self.id.client) && call.is(seen) {
+                    return Ok(false);
+                }
             }
         }
     }
@@ -406,6 +413,7 @@ impl<'a> Request<'a> {
         std::mem::forget(draft);
         wake_one((call.waiting, 1), topic.own_wakes(self.id.client));
         sent.borrow_mut().push_back((self.id, chunk.id));
+        self.part = Some(chunk.id);
         true
     }
 }

@@ -86,3 +86,26 @@ fn a_call_that_nobody_can_have_is_damage() {
     }
     assert!(matches!(with_claim_by(|client, _| client.member.topic.index()), Error::Corrupt { .. }));
 }
+
+#[test]
+fn a_reply_that_the_server_did_not_send_is_not_waited_for() {
+    let root = tempfile::tempdir().unwrap();
+    let options = ClientOptions { root: Some(root.path().into()), ..Default::default() };
+    let client = Client::with_options("s", &options).unwrap();
+    let options = ServerOptions { root: options.root, ..Default::default() };
+    let server = Server::with_options("s", &options).unwrap();
+    let topic = &client.member.topic;
+    for parts in 0..2 {
+        let pending = client.send(b"1").unwrap();
+        let mut request = server.receive().unwrap();
+        (0..parts).for_each(|_| assert!(request.send_part(b"1").unwrap()));
+        let call = topic.call(topic.index(), 0).unwrap();
+        let token = call.state().token;
+        if parts > 0 {
+            assert!(call.taken(call.state(), Some(server.member.topic.index())));
+        }
+        assert!(call.answer(token, server.member.topic.index(), ChunkId::new(77, 0)));
+        assert!(!request.reply(b"2").unwrap());
+        drop(pending);
+    }
+}

@@ -311,6 +311,11 @@ impl Topic {
         status::is_server(self.status(q))
     }
 
+    /// Whether participant `q` is a client, in whatever state.
+    pub(crate) fn is_client(&self, q: u32) -> bool {
+        status::is_client(self.status(q))
+    }
+
     /// A server that is LIVE as far as its status says, and that status.
     pub(crate) fn some_server(&self) -> Option<(u32, u64)> {
         (0..self.files.peers.joined() as u32)

@@ -7,27 +7,34 @@
 //! library's own (`src/crash.rs`), so this needs its feature `crash-points`.
 //!
 //! - `operations.rs` is the table of what is killed, and the victim's part;
-//! - `world.rs` is who is there beside the victim, and what must hold afterwards;
+//! - `calls.rs` is its part about services;
+//! - `world.rs`, and for services `service.rs`, is who is there beside the victim, and what must hold afterwards;
 //! - `coverage.rs` compares the points in the source with those that were killed at.
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod calls;
 mod coverage;
 mod operations;
+mod service;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Mutex;
 
-use operations::{Around, Operation, ALL, RECOVERIES};
+use operations::{all, recoveries, Around, Operation};
 use support::child::Role;
 use support::random::Random;
 use world::{Ending, World};
 
-const ROLES: &[Role] =
-    &[("operations::sleeper", operations::sleeper), ("operations::victim", operations::victim)];
+const ROLES: &[Role] = &[
+    ("calls::sleeping_client", calls::sleeping_client),
+    ("calls::sleeping_server", calls::sleeping_server),
+    ("operations::sleeper", operations::sleeper),
+    ("operations::victim", operations::victim),
+];
 
 #[test]
 #[ignore = "a child's part: the other tests start it"]
@@ -66,9 +73,9 @@ fn points(operation: &Operation) -> Vec<String> {
 /// Each operation with the number of its points.
 fn counted() -> Vec<(&'static Operation, usize)> {
     let found = Mutex::new(Vec::new());
-    in_parallel(ALL, |operation| {
+    in_parallel(&all(), |operation| {
         let count = points(operation).len();
-        found.lock().unwrap().push((operation, count));
+        found.lock().unwrap().push((*operation, count));
     });
     found.into_inner().unwrap()
 }
@@ -84,7 +91,7 @@ fn a_process_killed_at_any_point_of_any_operation_is_in_nobodys_way() {
         let _context = Context(format!("{victim:?}"));
         slowest.fetch_max(world_with(victim).check().as_micros() as usize, Ordering::Relaxed);
     });
-    println!("{} operations killed at each of their points: {} cases", ALL.len(), cases.len());
+    println!("{} operations killed at each of their points: {} cases", all().len(), cases.len());
     println!("the longest that a survivor was kept from an operation: {} us", slowest.into_inner());
 }
 
@@ -116,7 +123,7 @@ fn a_recoverer_killed_at_any_point_is_recovered_in_turn() {
     }
     let ways: Mutex<BTreeMap<Recovery, Vec<Victim>>> = Mutex::default();
     in_parallel(&victims, |victim| {
-        for recovery in RECOVERIES {
+        for recovery in recoveries(victim.0.around) {
             let _context = Context(format!("{victim:?}, {}", recovery.name));
             let world = world_with(victim);
             let points = world.record(recovery);
@@ -158,6 +165,12 @@ const STEPPED: &[(&str, u64)] = &[
     ("release", 30),
     ("join to publish and recover the dead", 40),
     ("gc among the living", 40),
+    ("send", 40),
+    ("take a request", 40),
+    ("reply", 40),
+    ("take a reply", 40),
+    ("reply with a stream", 20),
+    ("join to serve and recover the dead", 20),
 ];
 
 /// So many instructions behind a system call are tried at most; there may be millions between two in a build that isn't optimised, which take seconds.
@@ -169,7 +182,7 @@ fn at_instructions() -> std::io::Result<()> {
     let mut random = Random::printed();
     let mut cases = Vec::new();
     for &(name, usual) in STEPPED {
-        let operation = ALL.iter().find(|operation| operation.name == name).unwrap();
+        let operation = all().into_iter().find(|operation| operation.name == name).unwrap();
         let world = World::new(operation.around);
         let calls = world.step(operation, u64::MAX, 0)?;
         world.check();
@@ -196,7 +209,7 @@ fn a_process_killed_at_any_instruction_is_in_nobodys_way() {
 #[test]
 fn every_point_in_the_source_is_killed_at() {
     let reached = Mutex::new(BTreeSet::new());
-    in_parallel(ALL, |operation| {
+    in_parallel(&all(), |operation| {
         let points = points(operation);
         reached.lock().unwrap().extend(points);
     });
@@ -217,7 +230,7 @@ impl Drop for Context {
 /// The names are what failures and exemptions speak of.
 #[test]
 fn operations_have_names_of_their_own() {
-    let names: BTreeSet<_> = ALL.iter().map(|operation| operation.name).collect();
-    assert_eq!(names.len(), ALL.len());
-    assert!(ALL.iter().any(|operation| operation.around == Around::Nobody));
+    let names: BTreeSet<_> = all().iter().map(|operation| operation.name).collect();
+    assert_eq!(names.len(), all().len());
+    assert!(all().iter().any(|operation| operation.around == Around::Nobody));
 }

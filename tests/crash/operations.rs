@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use shm::{Loan, Publisher, PublisherOptions, RootOptions, Sample, Subscriber, SubscriberOptions};
 
+use crate::calls::{self, Calling, Serving};
 use crate::support::child::{this_thread, Parent};
 use crate::support::payload::Id;
 use crate::support::shared::Shared;
@@ -55,6 +56,23 @@ pub enum Around {
     Crowd,
     /// The same, but publishers.
     CrowdOfPublishers,
+    /// Nobody, where a service is to be.
+    NoService,
+    /// A client and a server of a service that live: one of its calls is in the server's hands, two are queued.
+    Service,
+    /// The same, and a dead client and server with calls in every state, theirs and the living's.
+    TheDeadOfAService,
+    /// The others, and a server that sleeps.
+    SleepingServer,
+    /// The others, and a client that sleeps for a reply.
+    SleepingClient,
+}
+
+impl Around {
+    pub fn is_of_a_service(self) -> bool {
+        use Around::{NoService, Service, SleepingClient, SleepingServer, TheDeadOfAService};
+        matches!(self, NoService | Service | TheDeadOfAService | SleepingServer | SleepingClient)
+    }
 }
 
 /// Something that a victim does.
@@ -94,18 +112,21 @@ impl std::fmt::Debug for Operation {
 
 /// A victim's handles.
 pub struct Victim {
-    root: PathBuf,
+    pub root: PathBuf,
     publisher: Option<Publisher>,
     subscriber: Option<Subscriber>,
     samples: Vec<Sample<'static>>,
+    pub calling: Option<Calling>,
+    pub serving: Option<Serving>,
     /// Its next message.
-    next: Id,
+    pub next: Id,
 }
 
 impl Victim {
     fn new(root: PathBuf, publisher: u64) -> Victim {
         let next = Id { publisher, sequence: 0 };
-        Victim { root, publisher: None, subscriber: None, samples: Vec::new(), next }
+        let (publisher, subscriber, samples) = (None, None, Vec::new());
+        Victim { root, publisher, subscriber, samples, calling: None, serving: None, next }
     }
 
     fn publisher(&mut self) {
@@ -151,7 +172,7 @@ impl Victim {
         self.samples.push(sample.keep());
     }
 
-    fn gc(&self) {
+    pub fn gc(&self) {
         shm::gc(&RootOptions { root: Some(self.root.clone()), ..Default::default() }).unwrap();
     }
 }
@@ -169,7 +190,7 @@ pub fn subscriber(root: &std::path::Path) -> shm::Result<Subscriber> {
     Subscriber::with_options(TOPIC, &options)
 }
 
-const fn operation(
+pub const fn operation(
     name: &'static str,
     around: Around,
     prepare: fn(&mut Victim),
@@ -178,12 +199,13 @@ const fn operation(
     Operation { name, around, prepare, act }
 }
 
-const NOTHING: fn(&mut Victim) = |_| ();
+pub const NOTHING: fn(&mut Victim) = |_| ();
 
 /// The one that takes long.
 pub const SLOW: &str = "sleep until the dead are looked for";
 
-pub const ALL: &[Operation] = &[
+/// With topics.
+const MESSAGES: &[Operation] = &[
     // Coming.
     operation("make a topic, to publish", Around::Nobody, NOTHING, Victim::publisher),
     operation("make a topic, to subscribe", Around::Nobody, NOTHING, Victim::subscriber),
@@ -281,8 +303,22 @@ pub const ALL: &[Operation] = &[
     operation("gc among the living", Around::TheDead, NOTHING, |v| v.gc()),
 ];
 
+/// All that is killed.
+pub fn all() -> Vec<&'static Operation> {
+    MESSAGES.iter().chain(calls::ALL).collect()
+}
+
+/// The ways in which somebody comes by one who died where `around` is.
+pub fn recoveries(around: Around) -> &'static [Operation] {
+    if around.is_of_a_service() {
+        calls::RECOVERIES
+    } else {
+        RECOVERIES
+    }
+}
+
 /// Ways of coming by a dead one.
-pub const RECOVERIES: &[Operation] = &[
+const RECOVERIES: &[Operation] = &[
     operation("recovered by one who joins to publish", Around::Nobody, NOTHING, |v| {
         v.publisher();
         drop(v.loan(LARGE));
@@ -391,8 +427,8 @@ fn read_all(victim: &mut Victim) {
 pub fn victim(mut parent: Parent) {
     let (root, name, at) = (PathBuf::from(parent.text()), parent.text(), parent.text());
     let mut victim = Victim::new(root, parent.number());
-    let operation =
-        [ALL, RECOVERIES, DEATHS].into_iter().flatten().find(|operation| operation.name == name).unwrap();
+    let tables = [MESSAGES, RECOVERIES, DEATHS, calls::ALL, calls::RECOVERIES, calls::DEATHS];
+    let operation = tables.into_iter().flatten().find(|operation| operation.name == name).unwrap();
     (operation.prepare)(&mut victim);
     parent.say(this_thread());
     parent.say_and_wait("prepared");

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use shm::{Publisher, RootOptions, Subscriber};
 
-use crate::operations::{self, Around, Operation, ALL, CAPACITY, DEATHS, SMALL};
+use crate::calls;
+use crate::operations::{self, all, Around, Operation, CAPACITY, DEATHS, SMALL};
+use crate::service::Pair;
 use crate::support::child::Child;
 use crate::support::delay::Delay;
 use crate::support::payload::Id;
@@ -19,8 +21,8 @@ use crate::support::Root;
 /// No survivor is kept from anything for longer, whatever happens to others.
 const LONGEST: Duration = Duration::from_millis(100);
 /// Publishers' numbers: a victim has a smaller one.
-const OWN: u64 = 1000;
-const NEWCOMER: u64 = 1001;
+pub const OWN: u64 = 1000;
+pub const NEWCOMER: u64 = 1001;
 
 /// How many there is room for beside us.
 const OTHERS: usize = operations::PARTICIPANTS as usize - 2;
@@ -35,19 +37,27 @@ pub enum Ending {
 
 /// A root, and who lives and died in it.
 pub struct World {
-    root: Root,
-    around: Around,
+    pub root: Root,
+    pub around: Around,
     own: Option<Own>,
-    sleeper: Option<Child>,
+    /// The same for a service.
+    pub pair: Option<Pair>,
+    pub sleeper: Option<Child>,
     victims: Cell<u64>,
 }
 
 impl World {
     pub fn new(around: Around) -> World {
         let root = Root::new();
-        let mut world = World { root, around, own: None, sleeper: None, victims: Cell::new(0) };
-        use Around::{Abandoned, Deserted, Emptied, Nobody, Removing};
-        if !matches!(around, Nobody | Deserted | Abandoned | Removing | Emptied) {
+        let (own, pair, sleeper) = (None, None, None);
+        let mut world = World { root, around, own, pair, sleeper, victims: Cell::new(0) };
+        use Around::{Abandoned, Deserted, Emptied, NoService, Nobody, Removing, SleepingServer};
+        if around.is_of_a_service() {
+            world.pair = (around != NoService).then(|| {
+                let queued = if around == SleepingServer { 0 } else { 2 };
+                Pair::busy(&world.root, OWN, queued)
+            });
+        } else if !matches!(around, Nobody | Deserted | Abandoned | Removing | Emptied) {
             let mut own = Own::join(&world.root, OWN);
             own.go_on(CAPACITY + 2);
             world.own = Some(own);
@@ -75,16 +85,22 @@ impl World {
                 drop(operations::subscriber(self.root.path()).unwrap());
             }
             Around::HintBehind => self.die_before("publish", "src/ring/mod.rs", 0),
-            Around::Sleeper => {
-                let mut sleeper = Child::start("operations::sleeper", &[&self.root.text()]);
-                let thread = sleeper.hear_number();
-                // So that it doesn't wake up by itself; its waiter bit stays.
-                sleeper.stop_asleep(thread);
-                self.sleeper = Some(sleeper);
-            }
+            Around::Sleeper => self.sleeper = Some(self.asleep("operations::sleeper")),
             Around::Crowd => self.die(&[&DEATHS[1]; OTHERS]),
             Around::CrowdOfPublishers => self.die(&[&DEATHS[0]; OTHERS]),
+            Around::NoService | Around::Service => {}
+            Around::TheDeadOfAService => self.die(&[&calls::DEATHS[0]]),
+            Around::SleepingServer => self.sleeper = Some(self.asleep("calls::sleeping_server")),
+            Around::SleepingClient => self.sleeper = Some(self.asleep("calls::sleeping_client")),
         }
+    }
+
+    /// One who sleeps, and is stopped so that it doesn't wake up by itself; its waiter bit stays.
+    fn asleep(&self, role: &str) -> Child {
+        let mut sleeper = Child::start(role, &[&self.root.text()]);
+        let thread = sleeper.hear_number();
+        sleeper.stop_asleep(thread);
+        sleeper
     }
 
     fn start(&self, operation: &Operation, at: &str) -> (Child, i32) {
@@ -105,7 +121,7 @@ impl World {
     /// A victim dies in `operation` at the `before_last`th last point that is in `file`.
     fn die_before(&self, operation: &str, file: &str, before_last: usize) {
         static RECORDED: OnceLock<std::sync::Mutex<BTreeMap<String, Vec<String>>>> = OnceLock::new();
-        let operation = ALL.iter().find(|other| other.name == operation).unwrap();
+        let operation = all().into_iter().find(|other| other.name == operation).unwrap();
         let mut recorded = RECORDED.get_or_init(Default::default).lock().unwrap();
         let points = recorded.entry(operation.name.to_owned()).or_insert_with(|| {
             let world = World::new(operation.around);
@@ -178,6 +194,9 @@ impl World {
     /// Everybody who is left goes on, newcomers come, nothing is amiss or left over. Returns the longest that one of them
     /// was kept from something.
     pub fn check(mut self) -> Duration {
+        if self.around.is_of_a_service() {
+            return self.check_calls();
+        }
         let mut own = self.own.take().unwrap_or_else(|| Own::join(&self.root, OWN));
         own.go_on(2 * CAPACITY);
         let mut newcomer = Own::join(&self.root, NEWCOMER);
@@ -266,7 +285,7 @@ impl Own {
 }
 
 /// Does `work`, and notes how long it took if that was longer than anything before.
-fn timed<T>(slowest: &mut Duration, work: impl FnOnce() -> T) -> T {
+pub fn timed<T>(slowest: &mut Duration, work: impl FnOnce() -> T) -> T {
     let delay = Delay::start();
     let result = work();
     let took = delay.elapsed();

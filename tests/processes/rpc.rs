@@ -100,7 +100,7 @@ fn check(id: Id, reply: &[u8]) {
     assert_eq!(Id::of(reply), reply_to(id));
 }
 
-/// Serves with some threads until it is told to leave, or killed. Every third reply takes a while.
+/// Serves with some threads until it is told to leave, or killed. Every eighth reply takes a while.
 pub fn serves(mut parent: Parent) {
     let (root, claims) = (PathBuf::from(parent.text()), Claims::open(Path::new(&parent.text())));
     let threads = parent.number();
@@ -116,8 +116,8 @@ pub fn serves(mut parent: Parent) {
                     };
                     let id = Id::of(&request);
                     claims.begin(id);
-                    if id.sequence.is_multiple_of(3) {
-                        std::thread::sleep(Duration::from_micros(300));
+                    if id.sequence.is_multiple_of(8) {
+                        std::thread::sleep(Duration::from_millis(4));
                     }
                     answer(request, id).unwrap();
                 }

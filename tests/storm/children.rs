@@ -14,14 +14,14 @@ use crate::support::random::Random;
 use crate::support::shared::Shared;
 use crate::{options, words, LARGEST, TOPICS};
 
-struct Me {
-    root: PathBuf,
-    calls: Calls,
-    random: Random,
+pub struct Me {
+    pub root: PathBuf,
+    pub calls: Calls,
+    pub random: Random,
 }
 
 impl Me {
-    fn new(mut parent: Parent) -> Me {
+    pub fn new(mut parent: Parent) -> Me {
         let root = PathBuf::from(parent.text());
         let shared = Shared::open(Path::new(&parent.text()));
         let calls = Calls::new(shared, parent.number() as usize);
@@ -33,7 +33,7 @@ impl Me {
     }
 
     /// Sometimes at once, sometimes later.
-    fn pause(&mut self) {
+    pub fn pause(&mut self) {
         match self.random.below(8) {
             0 => std::thread::sleep(Duration::from_micros(self.random.below(3000))),
             1..4 => std::thread::yield_now(),
@@ -131,7 +131,7 @@ fn receive<'a>(me: &mut Me, subscriber: &'a Subscriber) -> Option<Sample<'a>> {
 }
 
 /// Counts a sample that isn't whole as torn, and ends.
-fn check<T>(calls: &Calls, sample: &Sample, whole: impl FnOnce(&[u8]) -> T) -> T {
+pub fn check<T>(calls: &Calls, sample: &[u8], whole: impl FnOnce(&[u8]) -> T) -> T {
     let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| whole(sample)));
     checked.unwrap_or_else(|torn| {
         calls.count(words::TORN, 1);
