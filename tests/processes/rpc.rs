@@ -264,9 +264,9 @@ fn an_idempotent_call_is_answered_by_another_server() {
         let pending = send(&client, id).unwrap();
         holder.expect("holding");
         let other = start_servers(&root, beside.path(), 1);
-        let (reply, took) = learns(holder, || pending.wait());
+        // How long that takes is the other process's affair, too.
+        let (reply, _) = learns(holder, || pending.wait());
         check(id, &reply.unwrap());
-        assert!(took < SOON, "{took:?}");
         leave(other);
     }
     drop(client);
