@@ -70,9 +70,10 @@ impl Limit {
     #[cold]
     #[inline(never)]
     fn look(&self, ring: Ring<'_>, gates: &impl Gates, position: u64) -> bool {
-        let limit = unread_from(ring, gates, position).wrapping_add(ring.capacity());
-        self.0.set(limit);
-        position < limit
+        let unread = unread_from(ring, gates, position);
+        // A damaged tail may be so far on that no limit is beyond it: that is no reason to wait.
+        self.0.set(unread.saturating_add(ring.capacity()));
+        position - unread < ring.capacity()
     }
 }
 
