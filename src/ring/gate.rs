@@ -92,7 +92,8 @@ pub(crate) fn unread_from(ring: Ring<'_>, gates: &impl Gates, position: u64) -> 
 
 /// Whether `gated` is one to be waited for, as its words are possible ones.
 pub(crate) fn gates_at(ring: Ring<'_>, gated: Gated, position: u64) -> bool {
-    // No position is below the first one.
-    let oldest = position.saturating_sub(ring.capacity()).max(ring.capacity());
-    !gated.is_live || gated.cursor >= oldest
+    // No position is below the first one. A joiner may have seen the end any time ago.
+    let first = ring.capacity();
+    let oldest = if gated.is_live { position.saturating_sub(ring.capacity()).max(first) } else { first };
+    gated.cursor >= oldest
 }
