@@ -376,7 +376,8 @@ impl Gates for Topic {
         // Acquire, both: pair with a joiner's J1 and J3, so that the cursor is at least what the status promises.
         for (q, word) in (0..).zip(peers.status()).take(peers.joined()) {
             let word = word.load(Ordering::Acquire);
-            if status::gates(word) {
+            // Nobody waits for itself, whatever its entry was damaged to say.
+            if status::gates(word) && q != self.q {
                 let cursor = peers.cursor(q).load(Ordering::Acquire);
                 found(Gated { participant: q, cursor, is_live: status::state(word) == status::LIVE });
             }
