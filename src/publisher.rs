@@ -251,6 +251,7 @@ impl Loan<'_> {
     #[inline(never)]
     pub(crate) fn publish_at_gate(&self) -> Result<u64> {
         loop {
+            // Without a deadline it comes back with a position or an error; the loop is for the compiler.
             if let Some(position) = self.publish_until(None)? {
                 return Ok(position);
             }

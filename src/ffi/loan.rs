@@ -193,9 +193,11 @@ pub unsafe extern "C" fn shm_loan_publish_timeout(
     timeout_ns: u64,
     position: *mut u64,
 ) -> i32 {
-    let deadline = Instant::now().checked_add(Duration::from_nanos(timeout_ns));
-    // SAFETY: C1, C2, C3.
-    guard(|| unsafe { publish_with(loan, position, SHM_TIMED_OUT, |lent| lent.publish_until(deadline)) })
+    guard(|| {
+        let deadline = Instant::now().checked_add(Duration::from_nanos(timeout_ns));
+        // SAFETY: C1, C2, C3.
+        unsafe { publish_with(loan, position, SHM_TIMED_OUT, |lent| lent.publish_until(deadline)) }
+    })
 }
 
 /// Publishes a loan by `publish`, and ends it then; `full` is the status when that gave nothing.

@@ -167,6 +167,8 @@ pub(crate) struct Topic {
     files: Files,
     q: u32,
     token: Token,
+    /// Of a reliable subscriber: the first position that publishers keep for it.
+    start: Option<u64>,
 }
 
 /// Where the words are that every message touches, found once: looking them up from the geometry each time took most of the
@@ -239,6 +241,10 @@ impl Topic {
     #[inline]
     pub(crate) fn token(&self) -> Token {
         self.token
+    }
+
+    pub(crate) fn start(&self) -> Option<u64> {
+        self.start
     }
 
     #[inline]

@@ -293,7 +293,7 @@ fn whoever_joins_in_full_flow_loses_nothing_from_then_on() {
 }
 
 #[test]
-fn a_small_budget_waits_for_a_reliable_subscriber_too() {
+fn a_small_budget_doesnt_evict_what_a_reliable_subscriber_has_yet_to_read() {
     let root = Root::new();
     let options = PublisherOptions { memory: 10_000, ..publishing(root.path()) };
     let publisher = Publisher::with_options(TOPIC, &options).unwrap();
