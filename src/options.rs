@@ -55,7 +55,7 @@ pub struct SubscriberOptions {
     /// Default 0: from now on.
     pub history: u32,
     /// Whether publishers wait for this subscriber instead of overwriting what it has yet to read: from the join on it loses nothing,
-    /// and what it does when it is slow or stopped is the publishers' delay. Its death isn't: they find that within 20 ms. What
+    /// and what it does when it is slow or stopped is the publishers' delay. Its death isn't: they find that within 100 ms. What
     /// `history` gives may still be lost. Default false: the oldest messages make room.
     pub reliable: bool,
     /// The permission bits of the topic's files, whatever the umask says. Without a `group` 0o600, or 0o640: then the members of the

@@ -75,8 +75,8 @@ impl Publisher {
     /// Lends `len` bytes of shared memory, aligned to 64, to write a message into. The content is unspecified.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] when the budget can't take it even with older messages of this publisher evicted;
-    /// [`Error::NoSpace`], [`Error::NoSegment`], [`Error::TooLarge`]; [`Error::Forked`] in the child of a fork.
+    /// [`Error::OutOfMemory`] when the budget can't take it even with older messages of this publisher evicted, as far as no reliable
+    /// subscriber has yet to read them: a loan never waits. [`Error::NoSpace`], [`Error::NoSegment`], [`Error::TooLarge`]; [`Error::Forked`] in the child of a fork.
     // Always: callers from C would pay 5 to 10 ns for the way of what is returned through memory.
     #[inline(always)]
     pub fn loan(&self, len: usize) -> Result<Loan<'_>> {
@@ -251,6 +251,7 @@ impl Loan<'_> {
     #[inline(never)]
     pub(crate) fn publish_at_gate(&self) -> Result<u64> {
         loop {
+            // Without a deadline it comes back with a position or an error; the loop is for the compiler.
             if let Some(position) = self.publish_until(None)? {
                 return Ok(position);
             }

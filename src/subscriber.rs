@@ -86,8 +86,7 @@ impl Subscriber {
     pub fn with_options(topic: &str, options: &SubscriberOptions) -> Result<Subscriber> {
         let role = if options.reliable { Role::Reliable } else { Role::Subscriber };
         let topic = Topic::open(topic, options.root.as_deref(), options.wanted(), role)?;
-        // Relaxed: this process wrote it when it joined.
-        let gate_from = options.reliable.then(|| topic.cursor().load(Ordering::Relaxed));
+        let gate_from = topic.start();
         let reader = Reader::join(topic.ring(), gate_from, options.history.into());
         if gate_from.is_none() {
             topic.cursor().store(reader.next(), Ordering::Release);
@@ -122,7 +121,9 @@ impl Subscriber {
         let (position, chunk) = match reader.poll(topic.ring(), word, |chunk| views.fetch(chunk)) {
             Poll::Pinned { position, chunk } => (position, chunk),
             Poll::Empty => {
-                shared.passed(reader);
+                if shared.gate_from.is_some() {
+                    shared.passed(reader);
+                }
                 return Ok(None);
             }
             Poll::Damaged => return Err(damaged(topic)),
@@ -138,7 +139,9 @@ impl Subscriber {
             }
             Err(error) => {
                 let error = unreadable(reader, word, position, error);
-                shared.passed(reader);
+                if shared.gate_from.is_some() {
+                    shared.passed(reader);
+                }
                 Err(error)
             }
         }
@@ -271,12 +274,12 @@ impl Shared {
         }
     }
 
-    /// The same when no message was read but some were passed by, which publishers may be waiting for.
+    /// The same for a reliable one, when no message was read but some were passed by, which publishers may be waiting for.
     #[cold]
     #[inline(never)]
     fn passed(&self, reader: &Reader) {
         // Relaxed: this process wrote it.
-        if self.gate_from.is_some() && self.topic.cursor().load(Ordering::Relaxed) != reader.next() {
+        if self.topic.cursor().load(Ordering::Relaxed) != reader.next() {
             self.read(reader);
         }
     }

@@ -379,7 +379,8 @@ fn files_overwritten_while_in_use_harm_nobody() {
 /// Where the first participant's status word is, and its cursor.
 const STATUS: usize = 640;
 const CURSOR: usize = 640 + 1024;
-/// Of a live, reliable subscriber.
+/// Of a reliable subscriber: joining, and live.
+const JOINING: u64 = 1 << 9 | 1;
 const RELIABLE: u64 = 1 << 9 | 2;
 
 /// Whoever says that publishers wait for it, but from where nobody can be, is waited for by nobody.
@@ -393,17 +394,38 @@ fn a_reliable_subscriber_in_an_impossible_place_is_not_waited_for() {
         let peers = Victim::new(root.path().join(TOPIC).join("peers"));
         let at = |offset| u64::from_ne_bytes(peers.content[offset..][..8].try_into().unwrap());
         assert_eq!((at(STATUS) & 0xffff, at(CURSOR)), (2, 64), "the layout changed");
-        peers.write(STATUS, &(at(STATUS) & !0xffff | RELIABLE).to_ne_bytes());
         let end: u64 = 64 + published;
-        // Before the first position, more than a lap behind, and ahead of all.
-        for cursor in [0, 1, 63, end.saturating_sub(65), u64::MAX / 2, u64::MAX] {
+        let everywhere = [0, 1, 63, u64::MAX / 2, u64::MAX];
+        // Before the first position, and ahead of all; who is live isn't more than a lap behind either.
+        let places = everywhere.map(|cursor| (RELIABLE, cursor)).into_iter();
+        let places = places.chain(everywhere.map(|cursor| (JOINING, cursor)));
+        for (status, cursor) in places.chain([(RELIABLE, end.saturating_sub(65))]) {
             peers.write(CURSOR, &cursor.to_ne_bytes());
-            let loan = publisher.loan(1).unwrap();
-            let published = loan.publish_timeout(Duration::from_millis(1)).unwrap();
-            assert!(published.is_ok(), "it waited for one at {cursor}, with the end at {end}");
+            peers.write(STATUS, &(at(STATUS) & !0xffff | status).to_ne_bytes());
+            // More than a look at the gate lets through.
+            for _ in 0..65 {
+                let loan = publisher.loan(1).unwrap();
+                let published = loan.publish_timeout(Duration::from_millis(1)).unwrap();
+                assert!(published.is_ok(), "it waited for one at {cursor} ({status}), with the end at {end}");
+            }
         }
         drop(peers);
         drop((liar, publisher));
         root.assert_empty();
     }
+}
+
+#[test]
+fn a_publisher_whose_own_entry_says_that_it_is_waited_for_does_not_wait_for_itself() {
+    let root = Root::new();
+    let publisher = publisher(root.path()).unwrap();
+    (0..64).for_each(|_| assert!(publisher.publish(b"before").is_ok()));
+    let peers = Victim::new(root.path().join(TOPIC).join("peers"));
+    peers.write(CURSOR, &64u64.to_ne_bytes());
+    peers.write(STATUS, &RELIABLE.to_ne_bytes());
+    let loan = publisher.loan(1).unwrap();
+    assert!(loan.publish_timeout(Duration::from_millis(1)).unwrap().is_ok());
+    drop(peers);
+    drop(publisher);
+    root.assert_empty();
 }

@@ -321,3 +321,23 @@ fn collectors_race_with_all_others() {
     gc(&root);
     root.assert_empty();
 }
+
+#[test]
+fn an_audit_finds_a_reliable_subscriber_that_cant_be_where_it_says() {
+    let root = Root::new();
+    let options = shm::SubscriberOptions { capacity: 4, reliable: true, ..subscribing(root.path()) };
+    let subscriber = shm::Subscriber::with_options("t", &options).unwrap();
+    let publisher = root.publisher("t");
+    (0..40).for_each(|_| {
+        publisher.publish(b"1").unwrap();
+        subscriber.receive().unwrap();
+    });
+    assert!(audit(&root).topics[0].findings.is_empty());
+    // The first entry, behind 128 status words, as in src/topic/layout.rs.
+    let peers = std::fs::File::options().read(true).write(true).open(root.path().join("t/peers")).unwrap();
+    for (cursor, rules) in [(44u64, &[][..]), (40, &[]), (39, &["I7"]), (45, &["I7"]), (u64::MAX, &[])] {
+        peers.write_all_at(&cursor.to_ne_bytes(), 640 + 128 * 8).unwrap();
+        let found: Vec<_> = audit(&root).topics[0].findings.iter().map(|finding| finding.rule).collect();
+        assert_eq!(found, rules, "{cursor}");
+    }
+}

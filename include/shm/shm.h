@@ -401,7 +401,7 @@ typedef struct shm_subscriber_options {
     uint32_t group;
     /**
      * 1: publishers wait for this subscriber instead of overwriting what it has yet to read: from the join on it loses nothing,
-     * and what it does when it is slow or stopped is the publishers' delay. Its death isn't: they find that within 20 ms. What
+     * and what it does when it is slow or stopped is the publishers' delay. Its death isn't: they find that within 100 ms. What
      * `history` gives may still be lost. 0: the oldest messages make room.
      */
     uint32_t reliable;
@@ -595,7 +595,7 @@ typedef struct shm_collected {
      */
     uint64_t recovered;
     /**
-     * Directories of topics that were never put in place.
+     * Directories of topics, or of a root that a group shares, which were never put in place.
      */
     uint64_t swept;
     /**
@@ -726,8 +726,9 @@ void shm_publisher_destroy(struct shm_publisher *publisher);
  * gets the message's place in the topic's order. Waits while a reliable subscriber has yet to read what would be
  * overwritten, for ever if that one lives and doesn't read. One thread at a time.
  *
- * Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans and held samples;
- * SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ * Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans, by held samples and by what
+ * reliable subscribers have yet to read; SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED,
+ * SHM_ERR_CORRUPT, SHM_ERR_OS.
  */
 int32_t shm_publisher_publish(struct shm_publisher *publisher,
                               const void *data,
@@ -754,8 +755,9 @@ int32_t shm_publisher_try_publish(struct shm_publisher *publisher,
  * The bytes are aligned to 64 and their content is unspecified. On SHM_OK `*loan` is the caller's, to be ended
  * with `shm_loan_publish` or `shm_loan_destroy`. One thread at a time.
  *
- * Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans and held samples;
- * SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ * Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans, by held samples and by what
+ * reliable subscribers have yet to read; SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED,
+ * SHM_ERR_CORRUPT, SHM_ERR_OS.
  */
 int32_t shm_publisher_loan(struct shm_publisher *publisher,
                            size_t size,
@@ -794,8 +796,9 @@ size_t shm_loan_capacity(const struct shm_loan *loan);
  * The content stays, up to the smaller of both lengths; what is added is unspecified. `shm_loan_data` must be asked
  * again. On an error the loan is as it was. One thread at a time.
  *
- * Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans and held samples;
- * SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ * Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans, by held samples and by what
+ * reliable subscribers have yet to read; SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED,
+ * SHM_ERR_CORRUPT, SHM_ERR_OS.
  */
 int32_t shm_loan_resize(struct shm_loan *loan,
                         size_t size);

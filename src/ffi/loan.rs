@@ -135,8 +135,9 @@ pub unsafe extern "C" fn shm_loan_capacity(loan: *const ShmLoan) -> usize {
 /// The content stays, up to the smaller of both lengths; what is added is unspecified. `shm_loan_data` must be asked
 /// again. On an error the loan is as it was. One thread at a time.
 ///
-/// Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans and held samples;
-/// SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+/// Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans, by held samples and by what
+/// reliable subscribers have yet to read; SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED,
+/// SHM_ERR_CORRUPT, SHM_ERR_OS.
 #[no_mangle]
 pub unsafe extern "C" fn shm_loan_resize(loan: *mut ShmLoan, size: usize) -> i32 {
     guard(|| {
@@ -192,9 +193,11 @@ pub unsafe extern "C" fn shm_loan_publish_timeout(
     timeout_ns: u64,
     position: *mut u64,
 ) -> i32 {
-    let deadline = Instant::now().checked_add(Duration::from_nanos(timeout_ns));
-    // SAFETY: C1, C2, C3.
-    guard(|| unsafe { publish_with(loan, position, SHM_TIMED_OUT, |lent| lent.publish_until(deadline)) })
+    guard(|| {
+        let deadline = Instant::now().checked_add(Duration::from_nanos(timeout_ns));
+        // SAFETY: C1, C2, C3.
+        unsafe { publish_with(loan, position, SHM_TIMED_OUT, |lent| lent.publish_until(deadline)) }
+    })
 }
 
 /// Publishes a loan by `publish`, and ends it then; `full` is the status when that gave nothing.

@@ -130,7 +130,7 @@ pub struct ShmSubscriberOptions {
     /// user's alone; and they are trusted not to be malicious.
     pub group: u32,
     /// 1: publishers wait for this subscriber instead of overwriting what it has yet to read: from the join on it loses nothing,
-    /// and what it does when it is slow or stopped is the publishers' delay. Its death isn't: they find that within 20 ms. What
+    /// and what it does when it is slow or stopped is the publishers' delay. Its death isn't: they find that within 100 ms. What
     /// `history` gives may still be lost. 0: the oldest messages make room.
     pub reliable: u32,
 }

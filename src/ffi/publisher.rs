@@ -63,8 +63,9 @@ pub unsafe extern "C" fn shm_publisher_destroy(publisher: *mut ShmPublisher) {
 /// gets the message's place in the topic's order. Waits while a reliable subscriber has yet to read what would be
 /// overwritten, for ever if that one lives and doesn't read. One thread at a time.
 ///
-/// Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans and held samples;
-/// SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+/// Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans, by held samples and by what
+/// reliable subscribers have yet to read; SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED,
+/// SHM_ERR_CORRUPT, SHM_ERR_OS.
 #[no_mangle]
 pub unsafe extern "C" fn shm_publisher_publish(
     publisher: *mut ShmPublisher,
@@ -111,8 +112,9 @@ pub unsafe extern "C" fn shm_publisher_try_publish(
 /// The bytes are aligned to 64 and their content is unspecified. On SHM_OK `*loan` is the caller's, to be ended
 /// with `shm_loan_publish` or `shm_loan_destroy`. One thread at a time.
 ///
-/// Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans and held samples;
-/// SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+/// Errors: SHM_ERR_NULL; SHM_ERR_OUT_OF_MEMORY when the publisher's memory is used up by loans, by held samples and by what
+/// reliable subscribers have yet to read; SHM_ERR_TOO_LARGE, SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED,
+/// SHM_ERR_CORRUPT, SHM_ERR_OS.
 #[no_mangle]
 pub unsafe extern "C" fn shm_publisher_loan(
     publisher: *mut ShmPublisher,

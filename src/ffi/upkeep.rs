@@ -21,7 +21,7 @@ pub struct ShmCollected {
     pub in_use: u64,
     /// Participants that were dead, whose entries and holds were freed in topics that others use.
     pub recovered: u64,
-    /// Directories of topics that were never put in place.
+    /// Directories of topics, or of a root that a group shares, which were never put in place.
     pub swept: u64,
     /// Topics that were left alone because they are damaged, aren't safe to use or couldn't be worked on.
     pub refused: u64,

@@ -70,9 +70,10 @@ impl Limit {
     #[cold]
     #[inline(never)]
     fn look(&self, ring: Ring<'_>, gates: &impl Gates, position: u64) -> bool {
-        let limit = unread_from(ring, gates, position).wrapping_add(ring.capacity());
-        self.0.set(limit);
-        position < limit
+        let unread = unread_from(ring, gates, position);
+        // A damaged tail may be so far on that no limit is beyond it: that is no reason to wait.
+        self.0.set(unread.saturating_add(ring.capacity()));
+        position - unread < ring.capacity()
     }
 }
 
@@ -91,7 +92,8 @@ pub(crate) fn unread_from(ring: Ring<'_>, gates: &impl Gates, position: u64) -> 
 
 /// Whether `gated` is one to be waited for, as its words are possible ones.
 pub(crate) fn gates_at(ring: Ring<'_>, gated: Gated, position: u64) -> bool {
-    // No position is below the first one.
-    let oldest = position.saturating_sub(ring.capacity()).max(ring.capacity());
-    !gated.is_live || gated.cursor >= oldest
+    // No position is below the first one. A joiner may have seen the end any time ago.
+    let first = ring.capacity();
+    let oldest = if gated.is_live { position.saturating_sub(ring.capacity()).max(first) } else { first };
+    gated.cursor >= oldest
 }

@@ -198,6 +198,22 @@ fn random_words_give_outcomes() {
     }
 }
 
+struct Nobody;
+
+impl Gates for Nobody {
+    fn each_gate(&self, _found: impl FnMut(Gated)) {}
+}
+
+#[test]
+fn where_nobody_gates_nobody_waits_however_far_on_the_tail_is() {
+    let words = Words::new(4);
+    for position in [4, 5, 1 << 40, u64::MAX - 4, u64::MAX - 3, u64::MAX] {
+        let limit = Limit::default();
+        assert!(limit.admits(words.ring(), &Nobody, position), "first look, at {position}");
+        assert!(limit.admits(words.ring(), &Nobody, position), "once more, at {position}");
+    }
+}
+
 #[test]
 fn reclaim_frees_what_left_the_ring_and_is_not_held() {
     let words = Words::new(4);

@@ -284,6 +284,7 @@ impl Look<'_> {
             self.at_calls(ring, segments);
             return;
         }
+        self.at_cursors(ring);
         let mut places = BTreeMap::new();
         for (position, chunk) in ring.chunks() {
             if let Some(other) = places.insert(chunk, position) {
@@ -299,6 +300,28 @@ impl Look<'_> {
                 Some((None, _)) | None => {
                     self.found("I2", format!("{chunk:?} at {position} isn't in any segment"));
                 }
+            }
+        }
+    }
+
+    /// Publishers keep what is between a reliable subscriber's cursor and the end. Both only grow, so each is compared with the other as
+    /// it was before or after.
+    fn at_cursors(&mut self, ring: Ring<'_>) {
+        let peers = &self.files.peers;
+        for q in 0..peers.geometry.participants {
+            let word = peers.status()[q as usize].load(Ordering::Acquire);
+            if !status::gates(word) || status::state(word) != status::LIVE {
+                continue;
+            }
+            let oldest = ring.end().saturating_sub(ring.capacity());
+            let cursor = peers.cursor(q).load(Ordering::Acquire);
+            // One that left, but for samples, is ahead of all.
+            if cursor < oldest || cursor > ring.end() && cursor != u64::MAX {
+                let end = ring.end();
+                self.found(
+                    "I7",
+                    format!("participant {q} is reliable and at {cursor}, though the end is {end}"),
+                );
             }
         }
     }

@@ -167,7 +167,7 @@ pub(super) fn claim(files: Files) -> Result<Option<Topic>> {
         Ok(None) => return Err(Error::NoParticipant { limit: files.peers.geometry.participants }),
         Err(error) => return Err(error),
     };
-    let topic = Topic { hot: Hot::new(&files, q), files, q, token };
+    let mut topic = Topic { hot: Hot::new(&files, q), files, q, token, start: None };
     let peers = &topic.files.peers;
     let word = &peers.status()[q as usize];
     // Release, before the status says that the entry is anything.
@@ -185,7 +185,9 @@ pub(super) fn claim(files: Files) -> Result<Option<Topic>> {
     }
     if is_reliable {
         // Publishers may wait for what it announced, which it never reads.
-        pass_gate(&topic, gate::start(topic.ring()));
+        let start = gate::start(topic.ring());
+        topic.start = Some(start);
+        pass_gate(&topic, start);
     }
     // J3: Release, after the start.
     word.store(status::with_state(joining, status::LIVE), Ordering::Release);

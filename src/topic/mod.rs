@@ -182,6 +182,8 @@ pub(crate) struct Topic {
     files: Files,
     q: u32,
     token: Token,
+    /// Of a reliable subscriber: the first position that publishers keep for it.
+    start: Option<u64>,
 }
 
 /// Where the words are that every message touches, found once: looking them up from the geometry each time took most of the
@@ -257,6 +259,10 @@ impl Topic {
     #[inline]
     pub(crate) fn token(&self) -> Token {
         self.token
+    }
+
+    pub(crate) fn start(&self) -> Option<u64> {
+        self.start
     }
 
     #[inline]
@@ -474,7 +480,8 @@ impl Gates for Topic {
         // Acquire, both: pair with a joiner's J1 and J3, so that the cursor is at least what the status promises.
         for (q, word) in (0..).zip(peers.status()).take(peers.joined()) {
             let word = word.load(Ordering::Acquire);
-            if status::gates(word) {
+            // Nobody waits for itself, whatever its entry was damaged to say.
+            if status::gates(word) && q != self.q {
                 let cursor = peers.cursor(q).load(Ordering::Acquire);
                 found(Gated { participant: q, cursor, is_live: status::state(word) == status::LIVE });
             }

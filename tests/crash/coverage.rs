@@ -27,6 +27,8 @@ const POINTS: &[&str] = &[
     ".describe(",
     ".stamp(",
     " store_then_barrier(",
+    "gate::announce(",
+    " pass_gate(",
     " punch(",
     "futex::wake_all(",
 ];

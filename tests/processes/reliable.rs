@@ -293,7 +293,7 @@ fn whoever_joins_in_full_flow_loses_nothing_from_then_on() {
 }
 
 #[test]
-fn a_small_budget_waits_for_a_reliable_subscriber_too() {
+fn a_small_budget_doesnt_evict_what_a_reliable_subscriber_has_yet_to_read() {
     let root = Root::new();
     let options = PublisherOptions { memory: 10_000, ..publishing(root.path()) };
     let publisher = Publisher::with_options(TOPIC, &options).unwrap();
@@ -329,21 +329,80 @@ fn a_small_budget_waits_for_a_reliable_subscriber_too() {
     root.assert_empty();
 }
 
-/// Where `peers` says that a publisher waits, and counts how often such were woken.
-const GATE_WAITING: u64 = 576;
-const GATE_WAKES: u64 = 584;
+/// The words of `peers` that say whether a publisher waits at the gate, and how often such were woken. A wake that is missed costs a
+/// publisher no more than 10 ms, so the time wouldn't tell.
+struct Wakes(std::fs::File);
 
-/// A wake that is missed costs a publisher no more than 10 ms, so the time wouldn't tell: the count does.
+impl Wakes {
+    const WAITING: u64 = 576;
+    const WAKES: u64 = 584;
+
+    fn of(root: &Root) -> Wakes {
+        let path = root.path().join(TOPIC).join("peers");
+        Wakes(std::fs::File::options().read(true).write(true).open(path).unwrap())
+    }
+
+    fn word(&self, offset: u64) -> u64 {
+        let mut word = [0; 8];
+        self.0.read_exact_at(&mut word, offset).unwrap();
+        u64::from_ne_bytes(word)
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.word(Self::WAITING) != 0
+    }
+
+    fn count(&self) -> u64 {
+        self.word(Self::WAKES)
+    }
+
+    /// Says that a publisher waits, and sees that `act` wakes it.
+    fn expect_from(&self, what: &str, act: impl FnOnce()) {
+        let count = self.count();
+        self.0.write_all_at(&1u64.to_ne_bytes(), Self::WAITING).unwrap();
+        act();
+        assert_eq!((self.is_waiting(), self.count()), (false, count + 1), "{what}");
+    }
+}
+
+/// Whatever moves a gate on wakes those who wait for that.
+#[test]
+fn whoever_opens_the_gate_wakes_who_waits_there() {
+    let root = Root::new();
+    let publisher = publisher(root.path());
+    let wakes = Wakes::of(&root);
+    let mut reader = None;
+    wakes.expect_from("a joiner, whose start is beyond what it announced", || {
+        reader = Some(subscriber(root.path(), true));
+    });
+    let reader = reader.unwrap();
+    (0..2).for_each(|sequence| publish(&publisher, Id { publisher: 0, sequence }));
+    let kept = reader.receive().unwrap().keep();
+    let segments: Vec<_> = std::fs::read_dir(root.path().join(TOPIC)).unwrap().flatten().collect();
+    let segment =
+        segments.iter().find(|file| file.file_name().as_encoded_bytes().starts_with(b"seg.")).unwrap();
+    let segment = std::fs::File::options().write(true).open(segment.path()).unwrap();
+    // The length of the second chunk's message.
+    segment.write_all_at(&u64::MAX.to_ne_bytes(), 128 + 64 + HEAD.next_multiple_of(64) as u64 + 8).unwrap();
+    wakes.expect_from("a reader that passes by what can't be read", || {
+        assert!(matches!(reader.try_receive(), Err(Error::Corrupt { .. })));
+    });
+    wakes.expect_from("one who leaves, but keeps a sample", || drop(reader));
+    drop(kept);
+    let dead = told(&root);
+    wakes.expect_from("who recovers a dead one", || {
+        dead.kill();
+        shm::gc(&shm::RootOptions { root: Some(root.path().into()), ..Default::default() }).unwrap();
+    });
+    drop(publisher);
+    root.assert_empty();
+}
+
 #[test]
 fn a_waiting_publisher_is_woken_by_each_message_that_is_read() {
     let root = Root::new();
     let reader = subscriber(root.path(), true);
-    let peers = std::fs::File::open(root.path().join(TOPIC).join("peers")).unwrap();
-    let word = |offset| {
-        let mut word = [0; 8];
-        peers.read_exact_at(&mut word, offset).unwrap();
-        u64::from_ne_bytes(word)
-    };
+    let wakes = Wakes::of(&root);
     let publisher = publisher(root.path());
     for round in 0..20 {
         assert_eq!(fill(&publisher), if round == 0 { u64::from(CAPACITY) } else { 0 });
@@ -353,16 +412,16 @@ fn a_waiting_publisher_is_woken_by_each_message_that_is_read() {
         let thread = waiting.hear_number();
         // So that it doesn't wake up by itself.
         waiting.stop_asleep(thread);
-        assert_eq!(word(GATE_WAITING), 1);
-        let wakes = word(GATE_WAKES);
+        assert!(wakes.is_waiting());
+        let count = wakes.count();
         Id::of(&reader.receive().unwrap());
-        assert_eq!((word(GATE_WAITING), word(GATE_WAKES)), (0, wakes + 1));
+        assert_eq!((wakes.is_waiting(), wakes.count()), (false, count + 1));
         waiting.signal(libc::SIGCONT);
         waiting.hear_number();
         waiting.finish();
         // Nobody waits: nobody is woken.
         Id::of(&reader.receive().unwrap());
-        assert_eq!(word(GATE_WAKES), wakes + 1);
+        assert_eq!(wakes.count(), count + 1);
         publish(&publisher, Id { publisher: 2, sequence: round });
     }
     drop((reader, publisher));

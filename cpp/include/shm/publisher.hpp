@@ -308,8 +308,9 @@ public:
     explicit publisher(shm_publisher* handle) noexcept : handle_(handle) {}
 
     /// Lends `size` bytes of shared memory to write a message into: no copy is made when it is
-    /// published. Fails with `out_of_memory` when the publisher's memory is used up by loans and
-    /// held samples, with `no_space`, `no_segment` or `too_large`.
+    /// published. Fails with `out_of_memory` when the publisher's memory is used up by loans, by held
+    /// samples and by what reliable subscribers have yet to read, with `no_space`, `no_segment` or
+    /// `too_large`.
     result<shm::loan> loan(std::size_t size) noexcept {
         shm_loan* lent = nullptr;
         const shm::status s = detail::from_c(shm_publisher_loan(handle_.get(), size, &lent));

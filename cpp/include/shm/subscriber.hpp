@@ -47,7 +47,7 @@ struct subscriber_options {
     std::uint32_t history = 0;
     /// Whether publishers wait for this subscriber instead of overwriting what it has yet to read:
     /// from the join on it loses nothing, and what it does when it is slow or stopped is the
-    /// publishers' delay. Its death isn't: they find that within 20 ms. What `history` gives may still
+    /// publishers' delay. Its death isn't: they find that within 100 ms. What `history` gives may still
     /// be lost.
     bool reliable = false;
     /// The permission bits of the topic's files, whatever the umask says. Without a `group` 0600, or

@@ -32,7 +32,8 @@ struct collected {
     std::uint64_t in_use = 0;     ///< Topics that somebody uses.
     std::uint64_t recovered = 0;  ///< Participants that were dead, whose entries and holds were freed
                                   ///< in topics that others use.
-    std::uint64_t swept = 0;      ///< Directories of topics that were never put in place.
+    std::uint64_t swept = 0;      ///< Directories of topics, or of a root that a group shares, which
+                                  ///< were never put in place.
     std::uint64_t refused = 0;    ///< Topics that were left alone because they are damaged, aren't
                                   ///< safe to use or couldn't be worked on.
 };
