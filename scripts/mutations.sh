@@ -18,7 +18,7 @@ build_and_run() { # what --no-run?
     loom) RUSTFLAGS="--cfg loom" cargo test -q --release --lib $only_build models ;;
     lib) cargo test -q --lib $only_build ;;
     crash) cargo test -q --features crash-points --test crash $only_build -- a_process_killed_at_any_point ;;
-    processes) cargo test -q --test processes --test pubsub --no-fail-fast $only_build ;;
+    processes) cargo test -q --test processes --test pubsub --test rpc --no-fail-fast $only_build ;;
     *) echo "no such run: $1"; return 2 ;;
   esac
 }

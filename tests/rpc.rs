@@ -411,3 +411,24 @@ fn replies_can_be_awaited() {
         drop(replied);
     });
 }
+
+#[test]
+fn what_is_held_stays_as_it_is() {
+    let root = Root::new();
+    let (server, client) = (server(&root), client(&root));
+    let pending = client.send(b"held").unwrap();
+    let held_request = server.receive().unwrap();
+    let reply = client.send(b"first").and_then(|pending| {
+        assert!(serve(&server));
+        pending.wait()
+    });
+    let held_reply = reply.unwrap();
+    for n in 0..500u32 {
+        let pending = client.send(&n.to_le_bytes()).unwrap();
+        assert!(serve(&server));
+        assert_eq!(*pending.wait().unwrap(), n.to_be_bytes());
+        assert_eq!((&*held_request, &*held_reply), (&b"held"[..], &b"tsrif"[..]));
+    }
+    assert!(held_request.reply(b"at last").unwrap());
+    assert_eq!(&*pending.wait().unwrap(), b"at last");
+}
