@@ -46,8 +46,8 @@ pub fn publish_to(root: &Path, topic: &str, memory: u64) -> Publisher {
     Publisher::with_options(topic, &PublisherOptions { memory, ..options(root).0 }).unwrap()
 }
 
-pub fn subscribe_to(root: &Path, topic: &str, history: u32) -> Subscriber {
-    Subscriber::with_options(topic, &SubscriberOptions { history, ..options(root).1 }).unwrap()
+pub fn subscribe_to(root: &Path, topic: &str, history: u32, reliable: bool) -> Subscriber {
+    Subscriber::with_options(topic, &SubscriberOptions { history, reliable, ..options(root).1 }).unwrap()
 }
 
 pub fn publisher(parent: Parent) {
@@ -69,6 +69,9 @@ pub fn publisher(parent: Parent) {
     }
 }
 
+/// How long a message is worth waiting for a reliable subscriber, which may be stopped.
+const AT_GATE: Duration = Duration::from_millis(2);
+
 fn publish(calls: &Calls, publisher: &Publisher, id: Id) -> Option<u64> {
     let len = id.len(LARGEST);
     let mut loan = match calls.timed("a loan", Duration::ZERO, || publisher.loan(len)) {
@@ -81,17 +84,27 @@ fn publish(calls: &Calls, publisher: &Publisher, id: Id) -> Option<u64> {
         Err(error) => panic!("{error}"),
     };
     id.fill(&mut loan);
-    let position = calls.timed("a publish", Duration::ZERO, || loan.publish()).unwrap();
-    calls.count(words::PUBLISHED, 1);
-    Some(position)
+    match calls.timed("a publish", AT_GATE, || loan.publish_timeout(AT_GATE)).unwrap() {
+        Ok(position) => {
+            calls.count(words::PUBLISHED, 1);
+            Some(position)
+        }
+        Err(_) => {
+            calls.count(words::GATED, 1);
+            None
+        }
+    }
 }
 
 pub fn subscriber(parent: Parent) {
     let mut me = Me::new(parent);
     while !me.calls.is_to_leave() {
-        let history = [0, 3, u32::MAX][me.random.below(3) as usize];
         let topic = me.topic();
-        let subscriber = subscribe_to(&me.root, topic, history);
+        // Not where the monitor publishes: it waits for nobody.
+        let reliable = topic != TOPICS[0] && me.random.below(2) == 0;
+        // What a reliable one gets of the history may be lost, and couldn't be told from what mustn't.
+        let history = if reliable { 0 } else { [0, 3, u32::MAX][me.random.below(3) as usize] };
+        let subscriber = subscribe_to(&me.root, topic, history, reliable);
         me.calls.count(words::JOINS, 1);
         let mut held: Vec<(Sample, Id)> = Vec::new();
         let mut order = Order { has_history: history > 0, ..Order::default() };
@@ -115,6 +128,10 @@ pub fn subscriber(parent: Parent) {
         }
         held.iter().for_each(|(sample, id)| check(&me.calls, sample, |payload| id.check(payload)));
         me.calls.count(words::LOST, subscriber.lost());
+        if reliable {
+            me.calls.count(words::RELIABLE, 1);
+            me.calls.count(words::UNREAD, subscriber.lost());
+        }
     }
 }
 
@@ -169,7 +186,7 @@ impl Order {
 /// Publishes to each topic in turn, and receives that or later ones. It is never stopped.
 pub fn monitor(parent: Parent) {
     let mut me = Me::new(parent);
-    let on = |me: &Me, topic| (publish_to(&me.root, topic, 4 << 20), subscribe_to(&me.root, topic, 0));
+    let on = |me: &Me, topic| (publish_to(&me.root, topic, 4 << 20), subscribe_to(&me.root, topic, 0, false));
     let stays = on(&me, TOPICS[0]);
     for sequence in 0.. {
         if me.calls.is_to_leave() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Publishers and subscribers on several topics, clients and servers of a service, killed, stopped and started again without end: what they receive is whole, in
-//! order and counted, what they call for is right, nobody waits for anybody, and in the end nothing is left. `make storm SECONDS=600` for longer.
+//! Publishers and subscribers on several topics, clients and servers of a service, killed, stopped and started again without end: what
+//! they receive is whole, in order and counted, or all of it where they are reliable, what they call for is right, nobody waits for anybody, and in the end nothing is left. `make storm SECONDS=600` for longer.
 //!
 //! What the parent does, to whom and after how long, comes from the seed alone; what the children are at then doesn't.
 
@@ -52,6 +52,11 @@ mod words {
     pub const ANSWERED: usize = 10;
     pub const UNANSWERED: usize = 11;
     pub const SERVED: usize = 12;
+    /// Messages that a reliable subscriber kept from being published.
+    pub const GATED: usize = 13;
+    /// Reliable subscribers, and what they lost: nothing.
+    pub const RELIABLE: usize = 14;
+    pub const UNREAD: usize = 15;
     /// By child: counts each stop twice, before it and before its end.
     pub const STOPS: usize = 16;
     /// By child: it is to leave.
@@ -190,7 +195,7 @@ impl Witness {
         Witness {
             name,
             publisher: children::publish_to(root.path(), name, 1 << 20),
-            subscriber: children::subscribe_to(root.path(), name, 0),
+            subscriber: children::subscribe_to(root.path(), name, 0, false),
         }
     }
 
@@ -293,9 +298,10 @@ fn report(storm: &Storm, leaked: u64, took: Duration) {
         get(words::JOINS)
     );
     eprintln!(
-        "storm: {} messages published, {} refused for memory, {} received, {} lost, {} rounds of the monitor",
+        "storm: {} messages published, {} refused for memory, {} at a gate, {} received, {} lost, {} rounds of the monitor",
         get(words::PUBLISHED),
         get(words::REFUSED),
+        get(words::GATED),
         get(words::RECEIVED),
         get(words::LOST),
         get(words::MONITORED)
@@ -308,12 +314,14 @@ fn report(storm: &Storm, leaked: u64, took: Duration) {
     );
     let (torn, disordered, stuck) = (get(words::TORN), get(words::DISORDERED), get(words::STUCK));
     eprintln!(
-        "storm: {torn} torn, {disordered} out of order, {stuck} stuck (longest call {} us), {leaked} leaked",
+        "storm: {torn} torn, {disordered} out of order, {} lost to {} reliable subscribers, {stuck} stuck (longest call {} us), {leaked} leaked",
+        get(words::UNREAD),
+        get(words::RELIABLE),
         get(words::LONGEST)
     );
-    assert_eq!((torn, disordered, stuck, leaked), (0, 0, 0, 0));
+    assert_eq!((torn, disordered, get(words::UNREAD), stuck, leaked), (0, 0, 0, 0, 0));
     assert!(get(words::RECEIVED) > 0 && get(words::MONITORED) > 0 && kills > 0);
-    assert!(get(words::ANSWERED) > 0);
+    assert!(get(words::ANSWERED) > 0 && get(words::RELIABLE) > 0);
 }
 
 /// What a child is given.
