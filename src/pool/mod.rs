@@ -26,7 +26,7 @@ use crate::crash::point;
 use crate::error::{Error, Result};
 use crate::options::MemoryInfo;
 use crate::ring::{gate, ChunkId, Retiring, MAX_CHUNKS, SEGMENTS};
-use crate::sync::Ordering;
+use crate::sync::{fetch_line_to_write, Ordering};
 use crate::topic::layout::{ChunkHeader, SegmentState, SegmentWord, CHUNK_HEADER};
 use crate::topic::Topic;
 use segment::file_size;
@@ -63,6 +63,12 @@ impl Chunk {
         unsafe { self.start.add(CHUNK_HEADER) }
     }
 
+    /// Starts to bring what a message starts with into the cache, to be written: whoever read the last one in this chunk still has it.
+    #[inline]
+    pub(crate) fn fetch_to_write(&self) {
+        fetch_to_write(self.start);
+    }
+
     /// Fills the header but for the position, and for what is reserved and stays zero.
     #[inline]
     #[cfg_attr(feature = "crash-points", track_caller)]
@@ -87,6 +93,12 @@ impl Chunk {
         // SAFETY: as above: before W1 nobody else sees it. The position is the header's first word.
         unsafe { self.start.cast::<u64>().write(position) };
     }
+}
+
+#[inline(always)]
+fn fetch_to_write(start: NonNull<u8>) {
+    fetch_line_to_write(start.as_ptr());
+    fetch_line_to_write(start.as_ptr().wrapping_add(CHUNK_HEADER));
 }
 
 /// The chunks of one size.
@@ -148,6 +160,15 @@ impl Pool {
         match class.free.pop() {
             Some(Free { id, start }) => Ok(Chunk { id, start, size: payload as usize }),
             None => self.loan_slow(topic, index),
+        }
+    }
+
+    /// Does for the next loan of `payload` bytes, a class's size, what [`Chunk::fetch_to_write`] does for one that is there.
+    #[inline]
+    pub(crate) fn fetch_next(&self, payload: usize) {
+        let class = self.classes.iter().find(|class| class.payload == payload as u64);
+        if let Some(next) = class.and_then(|class| class.free.last()) {
+            fetch_to_write(next.start);
         }
     }
 

@@ -41,6 +41,8 @@ pub struct Client {
     /// Calls that aren't in flight, the one that ended last on top.
     idle: RefCell<Vec<u32>>,
     spin: Cell<Spin>,
+    /// The queue's head, when it was last looked at.
+    head: Cell<u64>,
     /// A server that was there, with its status then.
     server: Cell<Option<(u32, u64)>>,
     service: String,
@@ -70,6 +72,7 @@ impl Client {
             member,
             idle,
             spin: Cell::new(Spin::new()),
+            head: Cell::new(0),
             server: Cell::new(None),
             service: service.to_owned(),
             wait_for_server: options.wait_for_server,
@@ -85,7 +88,9 @@ impl Client {
     #[inline]
     pub fn loan(&self, len: usize) -> Result<RequestLoan<'_>> {
         self.member.topic.token().check()?;
-        Ok(RequestLoan { client: self, chunk: self.member.loan(len)?, len })
+        let chunk = self.member.loan(len)?;
+        chunk.fetch_to_write();
+        Ok(RequestLoan { client: self, chunk, len })
     }
 
     /// Sends a copy of `request`; the reply is for later.
@@ -158,10 +163,12 @@ impl Client {
     fn enqueue(&self, index: u32, chunk: &Chunk, len: usize) -> Result<State> {
         let topic = &self.member.topic;
         let (client, call) = (topic.index(), self.call_words(index)?);
+        // While the call's line comes.
+        topic.queue().fetch_end();
         let token = call.state().token.wrapping_add(1);
         self.member.describe(chunk, len, CallId { token, client, index }, Info::default());
         let state = call.queue(chunk.id);
-        let refused = match topic.queue().put(CallId::entry(client, index)) {
+        let refused = match topic.queue().put(CallId::entry(client, index), &self.head) {
             Ok(_) => None,
             Err(Refused::Full) => Some(Error::QueueFull { capacity: topic.geometry().capacity }),
             Err(Refused::Damaged) => {
@@ -417,6 +424,7 @@ impl<'a> Pending<'a> {
     fn take(&mut self, call: &Call<'a>, seen: State, chunk: ChunkId) -> Result<Progress<'a>> {
         let (client, member) = (self.client, &self.client.member);
         member.fetch(chunk);
+        call.fetch_to_write();
         let hold = member.free_hold()?;
         member.hold(hold, chunk);
         let id = CallId { token: self.token, client: member.topic.index(), index: self.index };

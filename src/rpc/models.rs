@@ -4,6 +4,7 @@
 //! Payloads are loom cells, so that a server that reads a request while its client writes the next one, or a client that reads a
 //! reply while its server does, is found.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use loom::cell::UnsafeCell;
@@ -104,7 +105,7 @@ impl Shared {
     fn send(&self, request: ChunkId, number: u64) -> State {
         self.write(request, number);
         let state = self.call().queue(request);
-        self.queue().put(ChunkId::new(ENTRY.0, ENTRY.1)).unwrap();
+        self.queue().put(ChunkId::new(ENTRY.0, ENTRY.1), &Cell::new(0)).unwrap();
         state
     }
 

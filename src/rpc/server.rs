@@ -98,6 +98,8 @@ impl Server {
         // Bounded by what there is: the entry is read from shared memory. Segment 0 is nobody's.
         let (client, index) = (entry.segment().checked_sub(1)?, entry.index());
         let call = topic.call(client, index)?;
+        // One transfer for the look and the claim, though the client looks at it all the time.
+        call.fetch_to_write();
         let seen = call.state();
         if seen.stage != Stage::Queued {
             return None;
@@ -345,13 +347,16 @@ impl<'a> Request<'a> {
         let Server { member, sent, .. } = self.server;
         let topic = &member.topic;
         let me = topic.index();
+        let call = self.call().inspect(Call::fetch_to_write);
         member.describe(&chunk, len, self.id, Info::new(flags, me, topic.status(me)));
-        let Some(call) = self.call().filter(|call| call.answer(self.id.token, me, chunk.id)) else {
+        let Some(call) = call.filter(|call| call.answer(self.id.token, me, chunk.id)) else {
             member.discard(chunk);
             return false;
         };
         wake_one(call.waiting, topic.own_wakes(self.id.client));
         sent.borrow_mut().push_back((self.id, chunk.id));
+        // Now, while nobody waits for it.
+        member.fetch_next(chunk.size);
         true
     }
 }
