@@ -123,6 +123,9 @@ pub(crate) struct Pool {
     segments: Vec<Option<Segment>>,
     classes: Vec<Class>,
     retiring: Retiring,
+    /// Of a service: whoever reads a request while the next one is being written would have the processor fetch that, too, if it were
+    /// beside it. A topic's messages are better beside each other: who reads one reads the next.
+    scattered: bool,
     budget: u64,
     used: u64,
     /// Loans that found neither a free chunk nor room.
@@ -141,6 +144,7 @@ impl Pool {
             segments: Vec::new(),
             classes: Vec::new(),
             retiring: Retiring::default(),
+            scattered: topic.geometry().calls > 0,
             budget,
             used: 0,
             scarce: 0,
@@ -429,11 +433,16 @@ impl Pool {
         let class = self.class(mapped.payload_size());
         self.used += mapped.size();
         self.classes[class].total += u64::from(mapped.count());
-        // Lowest index on top.
+        // Lowest index on top, or a page apart.
         let first = self.classes[class].free.len();
         self.classes[class].free.extend(free.filter_map(|index| {
             Some(Free { id: ChunkId::new(segment, index), start: mapped.chunk(index)? })
         }));
+        if self.scattered {
+            let apart = PAGE.div_ceil(mapped.stride()) as u32;
+            let place = |free: &Free| (free.id.index() % apart, free.id.index() / apart);
+            self.classes[class].free[first..].sort_unstable_by_key(place);
+        }
         self.classes[class].free[first..].reverse();
         if self.segments.len() <= segment as usize {
             self.segments.resize_with(segment as usize + 1, || None);
@@ -471,6 +480,9 @@ impl Pool {
         }
     }
 }
+
+/// Beyond which no processor fetches by itself what is next.
+const PAGE: u64 = 4096;
 
 /// Room for a segment's header, and then some, in sums of bytes.
 const SEGMENT_ROOM: u64 = crate::topic::layout::SEGMENT_HEADER as u64;
