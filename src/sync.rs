@@ -41,6 +41,12 @@ impl Word {
         self.0.load(order)
     }
 
+    /// Starts to bring the word into the cache, to be written.
+    #[inline(always)]
+    pub(crate) fn fetch_to_write(&self) {
+        fetch_line_to_write(std::ptr::from_ref(self).cast());
+    }
+
     writes! {
         store(value: u64, order: Ordering);
         swap(value: u64, order: Ordering) -> u64;
@@ -97,6 +103,40 @@ pub(crate) fn store_then_barrier(word: &Word, value: u64) {
 pub(crate) fn barrier_after_rmw() {
     #[cfg(loom)]
     fence(Ordering::SeqCst);
+}
+
+/// Asks for the line at `address`. No effect that the program could see, whatever the address.
+#[inline(always)]
+pub(crate) fn fetch_line(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch of any address is harmless.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: as above; nothing is written, no flags change.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
+    }
+    #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    let _ = address;
+}
+
+/// The same for a line that is about to be written: a later store or read-modify-write needn't wait for others to give it up.
+#[inline(always)]
+pub(crate) fn fetch_line_to_write(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch of any address is harmless; processors that don't know this one ignore it.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
+    }
+    #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    let _ = address;
 }
 
 #[cfg(all(test, not(loom), not(miri)))]

@@ -26,7 +26,7 @@ use crate::crash::point;
 use crate::error::{Error, Result};
 use crate::options::MemoryInfo;
 use crate::ring::{gate, ChunkId, Retiring, MAX_CHUNKS, SEGMENTS};
-use crate::sync::Ordering;
+use crate::sync::{fetch_line_to_write, Ordering};
 use crate::topic::layout::{ChunkHeader, SegmentState, SegmentWord, CHUNK_HEADER};
 use crate::topic::Topic;
 use segment::file_size;
@@ -63,6 +63,12 @@ impl Chunk {
         unsafe { self.start.add(CHUNK_HEADER) }
     }
 
+    /// Starts to bring what a message starts with into the cache, to be written: whoever read the last one in this chunk still has it.
+    #[inline]
+    pub(crate) fn fetch_to_write(&self) {
+        fetch_to_write(self.start);
+    }
+
     /// Fills the header but for the position, and for what is reserved and stays zero.
     #[inline]
     #[cfg_attr(feature = "crash-points", track_caller)]
@@ -89,6 +95,12 @@ impl Chunk {
     }
 }
 
+#[inline(always)]
+fn fetch_to_write(start: NonNull<u8>) {
+    fetch_line_to_write(start.as_ptr());
+    fetch_line_to_write(start.as_ptr().wrapping_add(CHUNK_HEADER));
+}
+
 /// The chunks of one size.
 #[derive(Debug)]
 struct Class {
@@ -111,6 +123,9 @@ pub(crate) struct Pool {
     segments: Vec<Option<Segment>>,
     classes: Vec<Class>,
     retiring: Retiring,
+    /// Of a service: whoever reads a request while the next one is being written would have the processor fetch that, too, if it were
+    /// beside it. A topic's messages are better beside each other: who reads one reads the next.
+    scattered: bool,
     budget: u64,
     used: u64,
     /// Loans that found neither a free chunk nor room.
@@ -129,6 +144,7 @@ impl Pool {
             segments: Vec::new(),
             classes: Vec::new(),
             retiring: Retiring::default(),
+            scattered: topic.geometry().calls > 0,
             budget,
             used: 0,
             scarce: 0,
@@ -148,6 +164,15 @@ impl Pool {
         match class.free.pop() {
             Some(Free { id, start }) => Ok(Chunk { id, start, size: payload as usize }),
             None => self.loan_slow(topic, index),
+        }
+    }
+
+    /// Does for the next loan of `payload` bytes, a class's size, what [`Chunk::fetch_to_write`] does for one that is there.
+    #[inline]
+    pub(crate) fn fetch_next(&self, payload: usize) {
+        let class = self.classes.iter().find(|class| class.payload == payload as u64);
+        if let Some(next) = class.and_then(|class| class.free.last()) {
+            fetch_to_write(next.start);
         }
     }
 
@@ -424,11 +449,16 @@ impl Pool {
         let class = self.class(mapped.payload_size());
         self.used += mapped.size();
         self.classes[class].total += u64::from(mapped.count());
-        // Lowest index on top.
+        // Lowest index on top, or a page apart.
         let first = self.classes[class].free.len();
         self.classes[class].free.extend(free.filter_map(|index| {
             Some(Free { id: ChunkId::new(segment, index), start: mapped.chunk(index)? })
         }));
+        if self.scattered {
+            let apart = PAGE.div_ceil(mapped.stride()) as u32;
+            let place = |free: &Free| (free.id.index() % apart, free.id.index() / apart);
+            self.classes[class].free[first..].sort_unstable_by_key(place);
+        }
         self.classes[class].free[first..].reverse();
         if self.segments.len() <= segment as usize {
             self.segments.resize_with(segment as usize + 1, || None);
@@ -462,6 +492,9 @@ impl Pool {
         }
     }
 }
+
+/// Beyond which no processor fetches by itself what is next.
+const PAGE: u64 = 4096;
 
 /// Room for a segment's header, and then some, in sums of bytes.
 const SEGMENT_ROOM: u64 = crate::topic::layout::SEGMENT_HEADER as u64;

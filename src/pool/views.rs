@@ -7,7 +7,7 @@ use super::segment::{NotMapped, Segment};
 use crate::error::{Error, Result};
 use crate::os::dir::Access;
 use crate::ring::{ChunkId, SEGMENTS};
-use crate::sync::load_acquire;
+use crate::sync::{fetch_line, load_acquire};
 use crate::topic::layout::{segment_name, SegmentWord, CHUNK_HEADER};
 use crate::topic::Topic;
 
@@ -110,21 +110,4 @@ fn read(topic: &Topic, view: &Segment, chunk: ChunkId, position: u64) -> Result<
 #[inline(never)]
 fn damaged(topic: &Topic, chunk: ChunkId, what: &str) -> Error {
     Error::corrupt(topic.dir().join(&format!("seg.{}", chunk.segment())), what)
-}
-
-/// Asks for the line at `address`. No effect that the program could see, whatever the address.
-#[inline(always)]
-fn fetch_line(address: *const u8) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: a prefetch of any address is harmless.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(all(target_arch = "aarch64", not(miri)))]
-    // SAFETY: as above; nothing is written, no flags change.
-    unsafe {
-        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
-    }
-    #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
-    let _ = address;
 }

@@ -183,6 +183,12 @@ impl<'a> Ring<'a> {
         load_acquire(self.tail).max(self.capacity())
     }
 
+    /// Starts to bring the slot that is likely the next to be filled into the cache.
+    #[inline]
+    pub(crate) fn fetch_next(&self) {
+        self.slot(self.tail()).fetch_to_write();
+    }
+
     /// The first position that isn't filled. By I1 that is the hint or the one after it; the walk is bounded
     /// all the same, since others go on filling while it looks.
     pub(crate) fn end(&self) -> u64 {

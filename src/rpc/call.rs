@@ -146,6 +146,12 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Starts to bring the call into the cache, to be changed.
+    #[inline]
+    pub(crate) fn fetch_to_write(&self) {
+        self.state.fetch_to_write();
+    }
+
     #[inline]
     pub(crate) fn state(&self) -> State {
         State::of(self.state.load(Ordering::Acquire))

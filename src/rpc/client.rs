@@ -50,6 +50,8 @@ pub struct Client {
     /// Calls that aren't in flight, the one that ended last on top.
     idle: RefCell<Vec<u32>>,
     spin: Cell<Spin>,
+    /// The queue's head, when it was last looked at.
+    head: Cell<u64>,
     /// A server that was there, with its status then.
     server: Cell<Option<(u32, u64)>>,
     service: String,
@@ -81,6 +83,7 @@ impl Client {
             member,
             idle,
             spin: Cell::new(Spin::new()),
+            head: Cell::new(0),
             server: Cell::new(None),
             service: service.to_owned(),
             wait_for_server: options.wait_for_server,
@@ -96,7 +99,9 @@ impl Client {
     #[inline]
     pub fn loan(&self, len: usize) -> Result<RequestLoan<'_>> {
         self.member.topic.token().check()?;
-        Ok(RequestLoan { client: self, chunk: self.member.loan(len)?, len, function: 0 })
+        let chunk = self.member.loan(len)?;
+        chunk.fetch_to_write();
+        Ok(RequestLoan { client: self, chunk, len, function: 0 })
     }
 
     /// Sends a copy of `request`; the reply is for later.
@@ -181,15 +186,17 @@ impl Client {
     fn enqueue(&self, index: u32, chunk: &Chunk, len: usize, function: u64) -> Result<State> {
         let topic = &self.member.topic;
         let (client, call) = (topic.index(), self.call_words(index)?);
+        // While the call's line comes.
+        topic.queue().fetch_end();
         let token = call.state().token.wrapping_add(1);
         let id = CallId { token, client, index };
         self.member.describe(chunk, len, id, Info::for_function(function));
         let state = call.queue(chunk.id);
         let entry = id.entry();
-        let put = match topic.queue().put(entry) {
+        let put = match topic.queue().put(entry, &self.head) {
             // What was cancelled is in the way as long as no server comes by.
             Err(Refused::Full) if topic.queue().pass_over(|entry| is_queued(topic, entry)) => {
-                topic.queue().put(entry)
+                topic.queue().put(entry, &self.head)
             }
             other => other,
         };
@@ -502,6 +509,7 @@ impl<'a> Pending<'a> {
     fn take(&mut self, call: &Call<'a>, seen: State, chunk: ChunkId) -> Result<Progress<'a>> {
         let (client, member) = (self.client, &self.client.member);
         member.fetch(chunk);
+        call.fetch_to_write();
         let hold = member.free_hold()?;
         member.hold(hold, chunk);
         let id = CallId { token: self.token, client: member.topic.index(), index: self.index };

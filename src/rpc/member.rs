@@ -97,6 +97,12 @@ impl Member {
         self.pool.borrow_mut().discard(chunk);
     }
 
+    /// Starts to bring the chunk of the next loan of the size of this one into the cache.
+    #[inline]
+    pub(super) fn fetch_next(&self, size: usize) {
+        self.pool.borrow().fetch_next(size);
+    }
+
     /// Takes back a chunk of a call that is over.
     #[inline]
     pub(super) fn retire(&self, chunk: ChunkId) {

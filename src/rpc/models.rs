@@ -4,6 +4,7 @@
 //! Payloads are loom cells, so that a server that reads a request while its client writes the next one, or a client that reads a
 //! reply while its server does, is found.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use loom::cell::UnsafeCell;
@@ -102,7 +103,7 @@ impl Shared {
     fn send(&self, request: ChunkId, number: u64) -> State {
         self.write(request, number);
         let state = self.call().queue(request);
-        self.queue().put(entry(state)).unwrap();
+        self.queue().put(entry(state), &Cell::new(0)).unwrap();
         state
     }
 

@@ -14,9 +14,11 @@
 //!
 //! | point | where | pairs with |
 //! |---|---|---|
-//! | Q1 | `put`'s load of `head`, Acquire | Q2: whoever took what was in the slot has read it |
+//! | Q1 | `put`'s load of `head`, Acquire, now or at an earlier call | Q2: whoever took what was in the slot has read it |
 //! | Q2 | `head` CAS, Release | Q1 |
 //! | W1, T1 | as in the ring; the call's state is QUEUED before W1 | `take`'s load of the slot, Acquire: who sees the slot sees the state |
+
+use std::cell::Cell;
 
 use crate::ring::{At, ChunkId, Refused, Ring};
 use crate::sync::{Ordering, Word};
@@ -53,12 +55,25 @@ impl<'a> Queue<'a> {
         self.head.load(Ordering::Acquire).max(self.ring.capacity())
     }
 
-    /// Puts `call` at the end. [`Refused::Full`] when nothing can be put in before something is taken.
+    /// Starts to bring what `put` will write into the cache.
     #[inline]
-    pub(crate) fn put(&self, call: ChunkId) -> Result<u64, Refused> {
-        // Q1. Signed: others may have filled the position, and taken what they put there, since it was looked at; then the try fails.
-        let may_fill =
-            |position: u64| (position.wrapping_sub(self.head()) as i64) < self.ring.capacity() as i64;
+    pub(crate) fn fetch_end(&self) {
+        self.ring.fetch_next();
+    }
+
+    /// Puts `call` at the end. [`Refused::Full`] when nothing can be put in before something is taken. `head` is what the caller saw of
+    /// the head: while that leaves room, the servers' line needn't be fetched.
+    #[inline]
+    pub(crate) fn put(&self, call: ChunkId, head: &Cell<u64>) -> Result<u64, Refused> {
+        let may_fill = |position: u64| {
+            // Signed: others may have filled the position, and taken what they put there, since it was looked at; then the try fails.
+            let has_room = || (position.wrapping_sub(head.get()) as i64) < self.ring.capacity() as i64;
+            // Q1. The head only grows.
+            has_room() || {
+                head.set(self.head());
+                has_room()
+            }
+        };
         self.ring.publish(call, may_fill, |_| ())
     }
 

@@ -98,6 +98,8 @@ impl Server {
         let (client, index, is_of) = named_by(entry)?;
         // Bounded by what there is: the entry is read from shared memory.
         let call = topic.call(client, index)?;
+        // One transfer for the look and the claim, though the client looks at it all the time.
+        call.fetch_to_write();
         let seen = call.state();
         if seen.stage != Stage::Queued || !is_of(seen.token) {
             return None;
@@ -406,14 +408,16 @@ impl<'a> Request<'a> {
         let (topic, chunk) = (&member.topic, draft.chunk);
         let me = topic.index();
         self.is_over = flags & Info::MORE == 0;
+        let call = self.call().inspect(Call::fetch_to_write);
         member.describe(&chunk, draft.len, self.id, Info::new(flags, me, topic.status(me)));
-        let call = self.call().filter(|call| call.answer(self.id.token, me, chunk.id));
-        let Some(call) = call else { return false };
+        let Some(call) = call.filter(|call| call.answer(self.id.token, me, chunk.id)) else { return false };
         // The chunk is the call's now.
         std::mem::forget(draft);
         wake_one((call.waiting, 1), topic.own_wakes(self.id.client));
         sent.borrow_mut().push_back((self.id, chunk.id));
         self.part = Some(chunk.id);
+        // Now, while nobody waits for it.
+        member.fetch_next(chunk.size);
         true
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Orders of events that the public door doesn't offer at will, and damaged words.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use super::call::{Call, Failure, Stage, WORDS};
@@ -59,7 +60,7 @@ fn a_position_that_was_filled_and_taken_meanwhile_is_not_a_full_queue() {
     let queue = Queue::new(Ring::new(&slots, &tail), &head);
     // As one sees it who looked at the tail before others filled it, and at `head` after.
     head.store(3, Ordering::Relaxed);
-    assert!(queue.put(ChunkId::new(1, 0)).is_ok());
+    assert!(queue.put(ChunkId::new(1, 0), &Cell::new(0)).is_ok());
     head.store(2, Ordering::Relaxed);
     assert_eq!(queue.take(|call| call == ChunkId::new(1, 0)), Taken::Claimed);
 }

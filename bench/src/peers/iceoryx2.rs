@@ -9,18 +9,25 @@
 use std::ops::{Deref, DerefMut};
 use std::slice;
 
+use iceoryx2::active_request::ActiveRequest;
 use iceoryx2::config::Config;
 use iceoryx2::node::{Node, NodeBuilder};
+use iceoryx2::pending_response::PendingResponse;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::port::update_connections::UpdateConnections;
+use iceoryx2::port::{client, server};
 use iceoryx2::prelude::{
     ipc, set_log_level, AllocationStrategy, FileName, LogLevel, Path, SemanticString, SignalHandlingMode,
     ZeroCopySend,
 };
+use iceoryx2::request_mut::RequestMut;
+use iceoryx2::response::Response;
+use iceoryx2::response_mut::ResponseMut;
 use iceoryx2::sample::Sample;
 use iceoryx2::sample_mut::SampleMut;
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
+use iceoryx2::service::port_factory::request_response;
 
 use super::{Peer, Shape};
 use crate::room::Room;
@@ -76,7 +83,95 @@ impl Iceoryx2 {
             .enable_safe_overflow(true)
             .open_or_create()?)
     }
+
+    fn rpc_service(&self, name: &str) -> Result<RpcFactory> {
+        Ok(self
+            .node
+            .service_builder(&name.try_into()?)
+            .request_response::<[Line], [Line]>()
+            .max_clients(1)
+            .max_servers(1)
+            .max_response_buffer_size(1)
+            .open_or_create()?)
+    }
+
+    /// A client whose requests have `size` bytes.
+    pub fn client(&self, name: &str, size: usize) -> Result<Client> {
+        Ok(self
+            .rpc_service(name)?
+            .client_builder()
+            .initial_max_slice_len(size.div_ceil(LINE))
+            .allocation_strategy(AllocationStrategy::Static)
+            .create()?)
+    }
+
+    /// A server whose replies have `size` bytes.
+    pub fn server(&self, name: &str, size: usize) -> Result<Server> {
+        Ok(self
+            .rpc_service(name)?
+            .server_builder()
+            .initial_max_slice_len(size.div_ceil(LINE))
+            .allocation_strategy(AllocationStrategy::Static)
+            .create()?)
+    }
+
+    #[inline]
+    pub fn loan_request(client: &Client, size: usize) -> Result<Bytes<RequestLoan>> {
+        let loan = client.loan_slice_uninit(size.div_ceil(LINE))?;
+        // SAFETY: as in `loan`.
+        Ok(Bytes { lines: unsafe { loan.assume_init() }, size })
+    }
+
+    #[inline]
+    pub fn send_request(loan: Bytes<RequestLoan>) -> Result<Pending> {
+        Ok(loan.lines.send()?)
+    }
+
+    #[inline]
+    pub fn spin_for_request(server: &Server) -> Result<Request> {
+        loop {
+            if let Some(request) = server.receive()? {
+                return Ok(request);
+            }
+        }
+    }
+
+    #[inline]
+    pub fn loan_reply(request: &Request, size: usize) -> Result<Bytes<ReplyLoan>> {
+        let loan = request.loan_slice_uninit(size.div_ceil(LINE))?;
+        // SAFETY: as in `loan`.
+        Ok(Bytes { lines: unsafe { loan.assume_init() }, size })
+    }
+
+    #[inline]
+    pub fn send_reply(loan: Bytes<ReplyLoan>) -> Result<()> {
+        Ok(loan.lines.send()?)
+    }
+
+    #[inline]
+    pub fn spin_for_reply(pending: &Pending) -> Result<Reply> {
+        loop {
+            if let Some(reply) = pending.receive()? {
+                return Ok(reply);
+            }
+        }
+    }
+
+    /// What a request or a reply contains.
+    #[inline]
+    pub fn bytes(lines: &[Line]) -> Bytes<&[Line]> {
+        Bytes { lines, size: size_of_val(lines) }
+    }
 }
+
+type RpcFactory = request_response::PortFactory<ipc::Service, [Line], (), [Line], ()>;
+pub type Client = client::Client<ipc::Service, [Line], (), [Line], ()>;
+pub type Server = server::Server<ipc::Service, [Line], (), [Line], ()>;
+pub type RequestLoan = RequestMut<ipc::Service, [Line], (), [Line], ()>;
+pub type Pending = PendingResponse<ipc::Service, [Line], (), [Line], ()>;
+pub type Request = ActiveRequest<ipc::Service, [Line], (), [Line], ()>;
+pub type ReplyLoan = ResponseMut<ipc::Service, [Line], ()>;
+pub type Reply = Response<ipc::Service, [Line], ()>;
 
 impl Peer for Iceoryx2 {
     type Publisher = Publisher<ipc::Service, [Line], ()>;

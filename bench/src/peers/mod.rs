@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The messaging systems that are compared, each driven the way its own documentation says is fast.
 
-mod iceoryx2;
+pub mod iceoryx2;
 mod shm;
 
 use std::ops::{Deref, DerefMut};

@@ -7,6 +7,7 @@ mod doors;
 mod fanout;
 mod memory;
 mod pingpong;
+mod rpc;
 mod startup;
 mod stopped;
 mod throughput;
@@ -37,6 +38,7 @@ pub const SCENARIOS: &[Scenario] = &[
         run: throughput::run,
     },
     Scenario { name: "copy", what: "publishing and receiving by copy, against memcpy", run: copy::run },
+    Scenario { name: "rpc", what: "a call and its reply between two processes, by size", run: rpc::run },
     Scenario { name: "wakeup", what: "publisher to a sleeping subscriber", run: wakeup::run },
     Scenario { name: "doors", what: "the same through Rust, C and C++", run: doors::run },
     Scenario { name: "startup", what: "the first message between two fresh processes", run: startup::run },
@@ -95,6 +97,7 @@ pub enum Task {
     Fanout(fanout::Task),
     Memory(memory::Task),
     Pingpong(pingpong::Task),
+    Rpc(rpc::Task),
     Startup(startup::Task),
     Stopped(stopped::Task),
     Throughput(throughput::Task),
@@ -109,6 +112,7 @@ pub fn side(task: Task, room: &Room) -> Result<()> {
         Task::Fanout(task) => fanout::side(&task, room, &Parent),
         Task::Memory(task) => memory::side(&task, room, &Parent),
         Task::Pingpong(task) => pingpong::side(&task, room, &Parent),
+        Task::Rpc(task) => rpc::side(&task, room, &Parent),
         Task::Startup(task) => startup::side(&task, room, &Parent),
         Task::Stopped(task) => stopped::side(&task, room, &Parent),
         Task::Throughput(task) => throughput::side(&task, room, &Parent),

@@ -33,42 +33,46 @@ pub struct Task {
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Order {
-    batches: usize,
+pub(super) struct Order {
+    pub(super) batches: usize,
     /// Messages in a batch: so few that the scheduler, when others want the CPUs too, disturbs only some batches.
-    count: u64,
+    pub(super) count: u64,
     /// Time each message by itself: for the tail, since reading the clock takes a third of a message's time.
-    singly: bool,
+    pub(super) singly: bool,
 }
 
-struct Pair {
-    serving: Side,
+pub(super) struct Pair {
     answering: Side,
-    measured: Measured,
+    serving: Side,
+    pub(super) measured: Measured,
 }
 
 impl Pair {
-    fn start(bench: &Bench, system: System, size: usize) -> Result<Pair> {
-        let task = |serves| super::Task::Pingpong(Task { system, size, serves });
+    pub(super) fn start(bench: &Bench, system: System, size: usize) -> Result<Pair> {
+        Pair::of(bench, |serves| super::Task::Pingpong(Task { system, size, serves }))
+    }
+
+    /// The two sides of `task`, which is told whether it serves the ball. The one that answers is there first.
+    pub(super) fn of(bench: &Bench, task: impl Fn(bool) -> super::Task) -> Result<Pair> {
         Ok(Pair {
-            serving: Side::start(&bench.room, 0, &task(true))?,
             answering: Side::start(&bench.room, 1, &task(false))?,
+            serving: Side::start(&bench.room, 0, &task(true))?,
             measured: Measured::new(Better::Less),
         })
     }
 
-    fn play(&mut self, order: Order) -> Result<Vec<f64>> {
+    pub(super) fn play(&mut self, order: Order) -> Result<Vec<f64>> {
         self.answering.tell(&order)?;
         self.serving.ask(&order)
     }
 
-    fn round(&mut self, order: Order) -> Result<()> {
+    pub(super) fn round(&mut self, order: Order) -> Result<()> {
         let samples = self.play(order)?;
         self.measured.round(&samples);
         Ok(())
     }
 
-    fn singles(&mut self, order: Order) -> Result<()> {
+    pub(super) fn singles(&mut self, order: Order) -> Result<()> {
         let samples = self.play(Order { singly: true, ..order })?;
         self.measured.singles(&samples);
         Ok(())
@@ -120,31 +124,37 @@ fn rows(groups: &[(usize, Vec<Pair>)]) -> Vec<Row> {
 }
 
 /// A side's means of playing, whatever the system. Numbers go on from `from`.
-trait Player {
+pub(super) trait Player {
     fn serve(&mut self, from: u64, count: u64, each: impl FnMut()) -> Result<()>;
     fn answer(&mut self, from: u64, count: u64) -> Result<()>;
 }
 
 pub fn side(task: &Task, room: &Room, parent: &Parent) -> Result<()> {
     match task.system {
-        System::Floor => play(task, parent, Cells::open(room, &format!("pingpong-{}", task.size))?),
-        System::Shm => play(task, parent, Ends::<Shm>::open(task, room)?),
-        System::Iceoryx2 => play(task, parent, Ends::<Iceoryx2>::open(task, room)?),
+        System::Floor => {
+            play(task.serves, WAYS, parent, Cells::open(room, &format!("pingpong-{}", task.size))?)
+        }
+        System::Shm => play(task.serves, WAYS, parent, Ends::<Shm>::open(task, room)?),
+        System::Iceoryx2 => play(task.serves, WAYS, parent, Ends::<Iceoryx2>::open(task, room)?),
     }
 }
 
-fn play(task: &Task, parent: &Parent, mut player: impl Player) -> Result<()> {
+/// What is timed is there and back again.
+const WAYS: u64 = 2;
+
+/// Plays as the orders say. What goes there and back is timed, and counts for `ways` of what is measured.
+pub(super) fn play(serves: bool, ways: u64, parent: &Parent, mut player: impl Player) -> Result<()> {
     parent.ready()?;
     let mut number = 0;
     while let Some(order) = parent.hear::<Order>()? {
         let total = order.batches as u64 * order.count;
-        if !task.serves {
+        if !serves {
             player.answer(number, total)?;
         } else if order.singly {
-            parent.tell(&singles(&mut player, number, total)?)?;
+            parent.tell(&singles(&mut player, ways, number, total)?)?;
         } else {
             let mut from = number;
-            let samples = batches(order.batches, order.count * 2, || {
+            let samples = batches(order.batches, order.count * ways, || {
                 from += order.count;
                 player.serve(from - order.count, order.count, || {})
             })?;
@@ -155,12 +165,12 @@ fn play(task: &Task, parent: &Parent, mut player: impl Player) -> Result<()> {
     Ok(())
 }
 
-fn singles(player: &mut impl Player, number: u64, total: u64) -> Result<Vec<f64>> {
+fn singles(player: &mut impl Player, ways: u64, number: u64, total: u64) -> Result<Vec<f64>> {
     let mut samples = Vec::with_capacity(total as usize);
     let mut last = Instant::now();
     player.serve(number, total, || {
         let now = Instant::now();
-        samples.push((now - last).as_nanos() as f64 / 2.0);
+        samples.push((now - last).as_nanos() as f64 / ways as f64);
         last = now;
     })?;
     Ok(samples)
@@ -238,7 +248,7 @@ impl<P: Peer> Player for Ends<P> {
 }
 
 #[inline]
-fn write_line(payload: &mut [u8], number: u64) {
+pub(super) fn write_line(payload: &mut [u8], number: u64) {
     for word in payload[..LINE].chunks_exact_mut(8) {
         word.copy_from_slice(&number.to_ne_bytes());
     }
@@ -246,7 +256,7 @@ fn write_line(payload: &mut [u8], number: u64) {
 
 /// The number that the line holds, or another one if its words differ.
 #[inline]
-fn read_line(payload: &[u8]) -> u64 {
+pub(super) fn read_line(payload: &[u8]) -> u64 {
     let words =
         payload[..LINE].chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()));
     let (and, or) = words.fold((u64::MAX, 0), |(and, or), word| (and & word, or | word));
@@ -258,7 +268,7 @@ fn read_line(payload: &[u8]) -> u64 {
 }
 
 #[inline]
-fn check(got: u64, number: u64) -> Result<()> {
+pub(super) fn check(got: u64, number: u64) -> Result<()> {
     if got == number {
         Ok(())
     } else {
