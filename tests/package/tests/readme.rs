@@ -14,11 +14,14 @@ fn blocks(language: &str) -> Vec<String> {
     readme.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap_or_default().to_owned()).collect()
 }
 
-/// Builds the README's one program in `language` as a CMake project of its own, and gives back what it prints.
-fn run(language: &str, cmake_language: &str, target: &str) -> String {
+/// Builds each of the README's programs in `language` as a CMake project of its own, and gives back what they print.
+fn run(language: &str, cmake_language: &str, target: &str) -> Vec<String> {
+    blocks(language).iter().map(|program| run_one(program, language, cmake_language, target)).collect()
+}
+
+fn run_one(program: &str, language: &str, cmake_language: &str, target: &str) -> String {
     let (prefix, project, out, root) =
         (install(), TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
-    let [program] = &blocks(language)[..] else { panic!("one program in {language}") };
     let [lines] = &blocks("cmake")[..] else { panic!("one block of CMake") };
     let lists = format!(
         "cmake_minimum_required(VERSION 3.16)\nproject(app {cmake_language})\nadd_executable(app app.{language})\n{}",
@@ -35,10 +38,11 @@ fn run(language: &str, cmake_language: &str, target: &str) -> String {
 
 #[test]
 fn the_program_in_c() {
-    assert_eq!(run("c", "C", "shm::c"), "hello\n");
+    assert_eq!(run("c", "C", "shm::c"), ["hello\n"]);
 }
 
 #[test]
 fn the_program_in_cpp() {
-    assert_eq!(run("cpp", "CXX", "shm::shm"), "1: Delphi, 570 m\n1048576 bytes at position 64\n");
+    let printed = run("cpp", "CXX", "shm::shm");
+    assert_eq!(printed, ["1: Delphi, 570 m\n1048576 bytes at position 64\n", "9\ndivision by zero\n"]);
 }
