@@ -289,6 +289,7 @@ impl Loan<'_> {
             Err(Refused::Damaged) => return Err(damaged(topic)),
         };
         wake(topic);
+        limit.look_ahead(ring, topic, position);
         pool.borrow_mut().published(position, self.chunk);
         Ok(Some(position))
     }
