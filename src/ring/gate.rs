@@ -66,6 +66,12 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
+    /// Positions below it may be filled without a look.
+    #[inline(always)]
+    pub(crate) fn end(&self) -> u64 {
+        self.end.get()
+    }
+
     /// Whether `position` may be filled (I7).
     #[inline(always)]
     pub(crate) fn admits(&self, ring: Ring<'_>, gates: &impl Gates, position: u64) -> bool {
