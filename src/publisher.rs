@@ -273,6 +273,20 @@ impl Loan<'_> {
         }
     }
 
+    /// The part of [`publish_once`](Self::publish_once) that the gate may refuse.
+    #[cold]
+    #[inline(never)]
+    fn publish_with_a_look(&self) -> Result<Option<u64>> {
+        let Publisher { topic, limit, .. } = self.publisher;
+        let ring = topic.ring();
+        let may_fill = |position| limit.admits(ring, topic, position);
+        match ring.publish(self.chunk.id, may_fill, |position| self.chunk.stamp(position)) {
+            Ok(position) => Ok(Some(position)),
+            Err(Refused::Full) => Ok(None),
+            Err(Refused::Damaged) => Err(damaged(topic)),
+        }
+    }
+
     /// Publishes without consuming: on success the chunk isn't the loan's any more, and it must be forgotten. `None`: the gate is shut.
     // Always: as for `loan`.
     #[inline(always)]
@@ -282,13 +296,19 @@ impl Loan<'_> {
         let timestamp = if *timestamps { realtime_ns() } else { 0 };
         self.chunk.describe(self.len, timestamp, topic.index());
         let ring = topic.ring();
-        let may_fill = |position| limit.admits(ring, topic, position);
+        // A copy: nothing of what a look needs is kept ready on the way of nearly every message.
+        let end = limit.end();
+        let may_fill = |position| position < end;
         let position = match ring.publish(self.chunk.id, may_fill, |position| self.chunk.stamp(position)) {
             Ok(position) => position,
-            Err(Refused::Full) => return Ok(None),
+            Err(Refused::Full) => match self.publish_with_a_look()? {
+                Some(position) => position,
+                None => return Ok(None),
+            },
             Err(Refused::Damaged) => return Err(damaged(topic)),
         };
         wake(topic);
+        limit.look_ahead(ring, topic, position);
         pool.borrow_mut().published(position, self.chunk);
         Ok(Some(position))
     }

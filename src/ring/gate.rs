@@ -58,13 +58,33 @@ pub(crate) fn start(ring: Ring<'_>) -> u64 {
 
 /// How far one publisher may go without a look. Private to its process.
 #[derive(Default, Debug)]
-pub(crate) struct Limit(Cell<u64>);
+pub(crate) struct Limit {
+    /// Positions below it may be filled.
+    end: Cell<u64>,
+    /// From here on it is time for the next look.
+    ask_at: Cell<u64>,
+}
 
 impl Limit {
+    /// Positions below it may be filled without a look.
+    #[inline(always)]
+    pub(crate) fn end(&self) -> u64 {
+        self.end.get()
+    }
+
     /// Whether `position` may be filled (I7).
     #[inline(always)]
     pub(crate) fn admits(&self, ring: Ring<'_>, gates: &impl Gates, position: u64) -> bool {
-        position < self.0.get() || self.look(ring, gates, position)
+        position < self.end.get() || self.look(ring, gates, position)
+    }
+
+    /// Looks, when `position` was filled, whether those to come may be, so that they needn't be kept from their readers by that: the fence
+    /// waits for the message's own stores to be through, if it comes before them, and costs next to nothing behind the slot's CAS.
+    #[inline(always)]
+    pub(crate) fn look_ahead(&self, ring: Ring<'_>, gates: &impl Gates, position: u64) {
+        if position >= self.ask_at.get() {
+            self.look(ring, gates, position.wrapping_add(1));
+        }
     }
 
     #[cold]
@@ -72,8 +92,12 @@ impl Limit {
     fn look(&self, ring: Ring<'_>, gates: &impl Gates, position: u64) -> bool {
         let unread = unread_from(ring, gates, position);
         // A damaged tail may be so far on that no limit is beyond it: that is no reason to wait.
-        self.0.set(unread.saturating_add(ring.capacity()));
-        position - unread < ring.capacity()
+        self.end.set(unread.saturating_add(ring.capacity()));
+        let room = ring.capacity().saturating_sub(position - unread);
+        // With little room the next look, too, would find little: better late, when there may be more.
+        let ahead = room > ring.capacity() / 2;
+        self.ask_at.set(if ahead { position.saturating_add(room / 2) } else { u64::MAX });
+        room > 0
     }
 }
 

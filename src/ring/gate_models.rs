@@ -42,7 +42,8 @@ impl Gates for Entry {
 /// Publishes up to `messages`, or fewer when the gate stays shut.
 fn publish(shared: &Shared, entry: &Entry, writer: &mut Writer, limit: &Limit, messages: u32) {
     for _ in 0..messages {
-        writer.publish_if(shared, |position| limit.admits(shared.ring(), entry, position));
+        let published = writer.publish_if(shared, |position| limit.admits(shared.ring(), entry, position));
+        published.into_iter().for_each(|position| limit.look_ahead(shared.ring(), entry, position));
     }
 }
 
