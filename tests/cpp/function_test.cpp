@@ -140,6 +140,7 @@ TEST(mistakes_are_said_to_the_caller) {
         CHECK_EQUAL(found.first, expected.first);
     };
     check(failure_of([&] { caller(1); }), {-32602, "add takes 2 arguments, but 1 were given"});
+    check(failure_of([&] { caller(1, 2, 3); }), {-32602, "add takes 2 arguments, but 3 were given"});
     check(failure_of([&] { caller(); }), {-32602, "add takes 2 arguments, but 0 were given"});
     check(failure_of([&] { caller(1, "two"); }), {-32602, "add: argument 2 has another type"});
     check(failure_of([&] { caller(1LL << 40, 2); }), {-32602, "add: argument 1 has another type"});
@@ -158,6 +159,7 @@ TEST(mistakes_are_said_to_the_caller) {
     CHECK_EQUAL(sent(std::string(300, '\x91')).first, -32602);
     CHECK_EQUAL(sent("\xc1").first, -32602);
     CHECK_EQUAL(caller.call<int>(1, 2), 3);
+    CHECK(FunctionCaller::list("add").empty());
 }
 
 TEST(what_a_function_throws_reaches_its_caller) {
