@@ -312,6 +312,21 @@ TEST(an_error_in_one_thread_ends_all) {
     CHECK_STATUS(no_participant, function.serve(3));
 }
 
+// The server that got the call can't reply, as its memory takes no reply at all.
+TEST(an_error_while_serving_ends_all_threads) {
+    shm::server_options options;
+    options.memory = 1;
+    Function<int(int, int)> function("nothing", add, options);
+    std::thread calling([] {
+        FunctionCaller caller("nothing");
+        check::thrown_by([&] { caller(1, 2); });
+    });
+    const shm::status failed = check::thrown_by([&] { function.serve(3); });
+    calling.join();
+    CHECK_EQUAL(failed, shm::status::out_of_memory);
+    CHECK(!function.serve_once(10s));
+}
+
 TEST(an_empty_stream_is_no_result) {
     shm::server server("empty");
     std::thread serving([&] { static_cast<void>(server.receive().value().finish()); });
