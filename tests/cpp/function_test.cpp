@@ -216,6 +216,7 @@ TEST(names_of_functions) {
     CHECK_STATUS(null_argument, caller(1));
     Function<int()> empty("empty", none, ec);
     CHECK(ec == shm::status::null_argument);
+    CHECK_STATUS(null_argument, empty.serve());
     FunctionCaller fine("names", "add", ec);
     CHECK(!ec);
 }

@@ -4,7 +4,6 @@
 #include <shm/error.hpp>
 #include <shm/message.hpp>
 
-#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>

@@ -495,7 +495,7 @@ public:
     /// The same without exceptions: sets `ec`; on an error serving throws.
     Function(const std::string& name, std::function<Signature> function,
              const server_options& options, std::error_code& ec) noexcept
-        : service_(name, options, ec) {
+        : service_(function ? name : std::string(), options, ec) {  // without a name it joins nothing
         if (!function) ec = shm::status::null_argument;
         else service_.insert<Signature>(0, {}, name, std::move(function));
     }
