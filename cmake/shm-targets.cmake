@@ -5,7 +5,7 @@
 #
 #   shm::c         libshm.so and shm/shm.h
 #   shm::c_static  libshm.a and what the system must add to it
-#   shm::shm       the C++17 headers over shm::c; only where shm::msgpack is
+#   shm::shm       the C++17 headers over shm::c, and the threads that they start; only where shm::msgpack is
 
 if(NOT TARGET shm::c)
   add_library(shm::c SHARED IMPORTED ${shm_TARGET_SCOPE})
@@ -31,5 +31,5 @@ if(TARGET shm::msgpack AND NOT TARGET shm::shm)
   set_target_properties(shm::shm PROPERTIES
     INTERFACE_COMPILE_FEATURES cxx_std_17
     INTERFACE_INCLUDE_DIRECTORIES "${shm_CXX_INCLUDE_DIR}"
-    INTERFACE_LINK_LIBRARIES "shm::c;shm::msgpack")
+    INTERFACE_LINK_LIBRARIES "shm::c;shm::msgpack;pthread")
 endif()

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The examples: whatever a publisher in Rust, C or C++ publishes, a subscriber in each of them receives.
+//! The examples: whatever a publisher in Rust, C or C++ publishes, a subscriber in each of them receives; and a function in each of
+//! them can be called from each.
 //!
 //! Programs in C and C++ are taken from the CMake build tree that SHM_EXAMPLES_DIR names; without it they are built
 //! first.
@@ -105,23 +106,24 @@ fn every_pair(kind: &str, line: impl Fn(u64) -> String) {
     for pair in 0..LANGUAGES.len().pow(2) {
         let (from, to) = (pair / LANGUAGES.len(), pair % LANGUAGES.len());
         let who = format!("{kind} from {} to {}", LANGUAGES[from], LANGUAGES[to]);
-        let root = tempfile::Builder::new().prefix("shm-examples-").tempdir_in("/dev/shm").expect("a root");
-        let start = |language: usize, role: &str| {
-            Program::start(&programs()[language].join(format!("{kind}_{role}")), "/example", root.path())
-        };
-        let (publisher, subscriber) = if pair % 2 == 0 {
-            let publisher = start(from, "publisher");
-            (publisher, start(to, "subscriber"))
-        } else {
-            let subscriber = start(to, "subscriber");
-            (start(from, "publisher"), subscriber)
-        };
-        assert_eq!(subscriber.output(&format!("{who}, the subscriber")), expected, "{who}");
-        let published = format!("published {COUNT}\n");
-        assert_eq!(publisher.output(&format!("{who}, the publisher")), published, "{who}");
-        let left: Vec<_> = fs::read_dir(root.path()).expect("the root").collect();
-        assert!(left.is_empty(), "{who} left {left:?}");
+        let path = |language: usize, role: &str| programs()[language].join(format!("{kind}_{role}"));
+        let publisher = (path(from, "publisher"), format!("published {COUNT}\n"));
+        run_pair(&who, &publisher, &(path(to, "subscriber"), expected.clone()), pair % 2 == 0);
     }
+}
+
+/// Runs two programs together, each of which has to print what stands with it and to leave nothing.
+fn run_pair(who: &str, one: &(PathBuf, String), other: &(PathBuf, String), is_one_first: bool) {
+    let root = tempfile::Builder::new().prefix("shm-examples-").tempdir_in("/dev/shm").expect("a root");
+    let start = |(path, _): &(PathBuf, String)| Program::start(path, "/example", root.path());
+    let (first, second) = if is_one_first { (one, other) } else { (other, one) };
+    let running = [(start(first), first), (start(second), second)];
+    for (program, (path, expected)) in running {
+        let whose = format!("{who}, {}", path.display());
+        assert_eq!(program.output(&whose), *expected, "{whose}");
+    }
+    let left: Vec<_> = fs::read_dir(root.path()).expect("the root").collect();
+    assert!(left.is_empty(), "{who} left {left:?}");
 }
 
 #[test]
@@ -145,25 +147,29 @@ fn plain() {
     });
 }
 
-/// A service in C, in turns its client first and its server first.
+/// Functions with arguments: each language calls each, the client first as well as the server first.
 #[test]
 fn add() {
+    let sums: String = (0..COUNT - 1).map(|n| format!("add({n}, {}) = {}\n", n + 1, 2 * n + 1)).collect();
+    let mistake = "failed: -32602 /example takes 2 arguments, but 1 were given";
+    let expected = format!("{sums}add({}) {mistake}\n", COUNT - 1);
+    for pair in 0..2 * LANGUAGES.len().pow(2) {
+        let (calling, serving) = (pair / 2 / LANGUAGES.len(), pair / 2 % LANGUAGES.len());
+        let who = format!("{} calls {}", LANGUAGES[calling], LANGUAGES[serving]);
+        let client = (programs()[calling].join("add_client"), expected.clone());
+        let server = (programs()[serving].join("add_server"), format!("served {COUNT}\n"));
+        run_pair(&who, &client, &server, pair % 2 == 0);
+    }
+}
+
+/// A service of plain data in C, in turns its client first and its server first.
+#[test]
+fn plain_call() {
     let sums: String = (0..COUNT - 1).map(|n| format!("{n} + {} = {}\n", n + 1, 2 * n + 1)).collect();
     let expected = format!("{sums}{} + {} failed: the sum is too large\n", COUNT - 1, i32::MAX);
+    let client = (programs()[1].join("plain_client"), expected);
+    let server = (programs()[1].join("plain_server"), format!("served {COUNT}, cancelled 0\n"));
     for is_client_first in [true, false] {
-        let root = tempfile::Builder::new().prefix("shm-examples-").tempdir_in("/dev/shm").expect("a root");
-        let start =
-            |role: &str| Program::start(&programs()[1].join(format!("add_{role}")), "/example", root.path());
-        let (client, server) = if is_client_first {
-            let client = start("client");
-            (client, start("server"))
-        } else {
-            let server = start("server");
-            (start("client"), server)
-        };
-        assert_eq!(client.output("the client"), expected);
-        assert_eq!(server.output("the server"), format!("served {COUNT}, cancelled 0\n"));
-        let left: Vec<_> = fs::read_dir(root.path()).expect("the root").collect();
-        assert!(left.is_empty(), "left {left:?}");
+        run_pair("plain data", &client, &server, is_client_first);
     }
 }

@@ -332,6 +332,21 @@ fn what_is_wrong_with_a_typed_call_is_said_to_the_caller() {
     assert!(failures[3].1.starts_with("divide panicked: attempt to divide by zero"), "{}", failures[3].1);
 }
 
+/// A stream that has no reply at all isn't called for again and again.
+#[test]
+fn a_typed_call_of_an_empty_stream_ends() {
+    let root = Root::new();
+    let server = server(&root);
+    std::thread::scope(|scope| {
+        let calling = scope.spawn(|| caller(&root, SERVICE, None).call::<i32>((1,)));
+        server.receive().unwrap().finish().unwrap();
+        let again = server.receive_timeout(Duration::from_millis(100)).unwrap();
+        let is_called_again = again.is_some_and(|request| request.reply(&[0]).is_ok());
+        assert!(matches!(calling.join().unwrap(), Err(Error::NoReply)));
+        assert!(!is_called_again);
+    });
+}
+
 #[test]
 fn several_functions_share_a_service() {
     let root = Root::new();

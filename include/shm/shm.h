@@ -1064,6 +1064,16 @@ int32_t shm_request_loan_resize(struct shm_request_loan *loan,
                                 size_t size);
 
 /**
+ * Says which of a service's functions is meant, by its name. Not needed for a service with only one.
+ *
+ * `function` is only read during the call; NULL: none, as it is without this. On an error the loan is as it was. One thread at a time.
+ *
+ * Errors: SHM_ERR_NULL, SHM_ERR_INVALID_NAME.
+ */
+int32_t shm_request_loan_set_function(struct shm_request_loan *loan,
+                                      const char *function);
+
+/**
  * Sends what was written into the loan as a request, without a copy; the reply is for later. Never waits.
  *
  * On SHM_OK the loan has ended, and `*pending` is the caller's, to be ended with `shm_pending_destroy`. On an error the loan is
@@ -1199,6 +1209,22 @@ const void *shm_request_data(const struct shm_request *request);
  * The request's length in bytes. 0 for NULL. One thread at a time.
  */
 size_t shm_request_size(const struct shm_request *request);
+
+/**
+ * Which of the service's functions is meant: what `shm_function_number` says of the name that the client gave with
+ * `shm_request_loan_set_function`; 0 when it gave none.
+ *
+ * 0 for NULL. One thread at a time.
+ */
+uint64_t shm_request_function(const struct shm_request *request);
+
+/**
+ * The number that stands for a function's name in requests, the same in all processes and versions: its 64-bit FNV-1a hash,
+ * and 1 where that is 0.
+ *
+ * 0 for NULL, and for a name that isn't UTF-8. Any thread may call this at any time.
+ */
+uint64_t shm_function_number(const char *function);
 
 /**
  * 1 when nobody waits for a reply any more, as the client cancelled the call or died, so that it isn't worth going on; else 0.

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Requests.
 
-use super::arguments::{bytes, required_mut};
+use super::arguments::{bytes, name, required_mut};
 use super::error::Failure;
 use super::guard::{guard, guard_value};
 use super::server::ServerInside;
 use super::shelf::Lent;
 use super::status::{SHM_CANCELLED, SHM_OK};
+use crate::rpc::hash;
 use crate::Request;
 use std::borrow::Cow;
 use std::ffi::{c_char, c_void, CStr};
@@ -81,6 +82,29 @@ pub unsafe extern "C" fn shm_request_size(request: *const ShmRequest) -> usize {
         let held = unsafe { request.as_ref() }.and_then(|request| request.lent.thing());
         held.map_or(0, |held| held.len())
     })
+}
+
+/// Which of the service's functions is meant: what `shm_function_number` says of the name that the client gave with
+/// `shm_request_loan_set_function`; 0 when it gave none.
+///
+/// 0 for NULL. One thread at a time.
+#[no_mangle]
+pub unsafe extern "C" fn shm_request_function(request: *const ShmRequest) -> u64 {
+    guard_value(0, || {
+        // SAFETY: C1, C3.
+        let held = unsafe { request.as_ref() }.and_then(|request| request.lent.thing());
+        held.map_or(0, |held| held.function())
+    })
+}
+
+/// The number that stands for a function's name in requests, the same in all processes and versions: its 64-bit FNV-1a hash,
+/// and 1 where that is 0.
+///
+/// 0 for NULL, and for a name that isn't UTF-8. Any thread may call this at any time.
+#[no_mangle]
+pub unsafe extern "C" fn shm_function_number(function: *const c_char) -> u64 {
+    // SAFETY: C2.
+    guard_value(0, || unsafe { name(function, "function") }.map_or(0, hash))
 }
 
 /// 1 when nobody waits for a reply any more, as the client cancelled the call or died, so that it isn't worth going on; else 0.

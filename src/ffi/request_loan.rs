@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Requests being written.
 
-use super::arguments::{output, required_mut};
+use super::arguments::{name, output, required_mut};
 use super::client::ClientInside;
 use super::guard::{guard, guard_value};
 use super::pending::ShmPending;
 use super::shelf::Lent;
 use super::status::SHM_OK;
+use crate::rpc::hash;
 use crate::{Error, RequestLoan};
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 use std::ptr;
 
 /// Shared memory lent to write a request into.
@@ -61,6 +62,29 @@ pub unsafe extern "C" fn shm_request_loan_resize(loan: *mut ShmRequestLoan, size
         // SAFETY: C1, C3.
         let loan = unsafe { required_mut(loan, "loan")? };
         loan.lent.get()?.0.resize(size)?;
+        Ok(SHM_OK)
+    })
+}
+
+/// Says which of a service's functions is meant, by its name. Not needed for a service with only one.
+///
+/// `function` is only read during the call; NULL: none, as it is without this. On an error the loan is as it was. One thread at a time.
+///
+/// Errors: SHM_ERR_NULL, SHM_ERR_INVALID_NAME.
+#[no_mangle]
+pub unsafe extern "C" fn shm_request_loan_set_function(
+    loan: *mut ShmRequestLoan,
+    function: *const c_char,
+) -> i32 {
+    guard(|| {
+        // SAFETY: C1, C3.
+        let loan = unsafe { required_mut(loan, "loan")? };
+        let number = match function.is_null() {
+            true => 0,
+            // SAFETY: C2.
+            false => hash(unsafe { name(function, "function")? }),
+        };
+        loan.lent.get()?.0.set_function(number);
         Ok(SHM_OK)
     })
 }

@@ -451,7 +451,10 @@ impl FunctionCaller {
         loan.set_function(self.function);
         encode_into(&mut loan, &arguments)?;
         let mut pending = loan.send()?;
-        let Some(reply) = pending.wait_timeout(timeout)? else { return Ok(None) };
+        let Some(reply) = pending.wait_timeout(timeout)? else {
+            // A stream that ends before its first reply has no result, however long one waits.
+            return if pending.is_over() { Err(Error::NoReply) } else { Ok(None) };
+        };
         rmp_serde::from_slice(&reply).map(Some).map_err(|error| Error::Decode(error.to_string()))
     }
 }

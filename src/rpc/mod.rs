@@ -61,6 +61,8 @@ mod tests;
 #[cfg(not(loom))]
 pub use client::{Client, Pending, Reply, RequestLoan};
 #[cfg(not(loom))]
+pub(crate) use function::hash;
+#[cfg(not(loom))]
 pub use function::{code, Callable, Function, FunctionCaller, Service, Stop};
 #[cfg(not(loom))]
 pub(crate) use server::Draft;

@@ -42,6 +42,7 @@ static void calls_on_no_service(void) {
     CHECK_STATUS(shm_client_send(NULL, "x", 1, &pending), SHM_ERR_NULL);
     CHECK_STATUS(shm_client_call(NULL, "x", 1, 0, &reply), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_loan_resize(NULL, 1), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_loan_set_function(NULL, "x"), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_loan_send(NULL, &pending), SHM_ERR_NULL);
     CHECK(strcmp(shm_last_error_message(), "loan is NULL") == 0);
     CHECK_STATUS(shm_pending_try_reply(NULL, &reply), SHM_ERR_NULL);
@@ -78,6 +79,7 @@ static void values_of_nothing(void) {
     CHECK(shm_request_data(NULL) == NULL && shm_reply_data(NULL) == NULL);
     CHECK(shm_request_size(NULL) == 0 && shm_reply_size(NULL) == 0);
     CHECK(shm_request_is_cancelled(NULL) == 0);
+    CHECK(shm_request_function(NULL) == 0 && shm_function_number(NULL) == 0);
     shm_client_destroy(NULL);
     shm_request_loan_destroy(NULL);
     shm_pending_destroy(NULL);

@@ -323,6 +323,39 @@ static void several_replies(void) {
     shm_client_destroy(client);
 }
 
+/* Which of a service's functions a request is for. */
+static void functions(void) {
+    shm_client *client = new_client("/functions", NULL);
+    shm_server *server = new_server("/functions", NULL);
+    /* Published values of the hash. */
+    CHECK(shm_function_number("a") == UINT64_C(0xaf63dc4c8601ec8c));
+    CHECK(shm_function_number("foobar") == UINT64_C(0x85944171f73967e8));
+    CHECK(shm_function_number("") == UINT64_C(0xcbf29ce484222325));
+    CHECK(shm_function_number("\xff") == 0);
+    const char *named[] = {"add", NULL, "gr\xc3\xb6\xc3\x9f" "er"};
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        shm_request_loan *loan = NULL;
+        CHECK_STATUS(shm_client_loan(client, 1, &loan), SHM_OK);
+        CHECK_STATUS(shm_request_loan_set_function(loan, "other"), SHM_OK);
+        CHECK_STATUS(shm_request_loan_set_function(loan, named[i]), SHM_OK);
+        CHECK_STATUS(shm_request_loan_set_function(loan, "\xff"), SHM_ERR_INVALID_NAME);
+        CHECK_STATUS(shm_request_loan_resize(loan, 70000), SHM_OK);
+        shm_pending *pending = NULL;
+        CHECK_STATUS(shm_request_loan_send(loan, &pending), SHM_OK);
+        shm_request *request = next_request(server);
+        CHECK(shm_request_function(request) == shm_function_number(named[i]));
+        shm_request_destroy(request);
+        shm_pending_destroy(pending);
+    }
+    shm_pending *pending = send_number(client, 1);
+    shm_request *request = next_request(server);
+    CHECK(shm_request_function(request) == 0);
+    shm_request_destroy(request);
+    shm_pending_destroy(pending);
+    shm_server_destroy(server);
+    shm_client_destroy(client);
+}
+
 static void *reply_to_calls(void *argument) {
     shm_server *server = argument;
     for (int n = 0; n < 3; n++) {
@@ -402,6 +435,7 @@ int main(void) {
     timeouts_and_cancellation();
     loans_of_ended_requests();
     several_replies();
+    functions();
     calls_that_wait();
     destroyed_handles();
     check_root_is_empty();

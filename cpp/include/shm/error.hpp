@@ -30,8 +30,10 @@ namespace shm {
 /// 0 is success, a positive number is an outcome that was to be expected, a negative one an error.
 enum class status : std::int32_t {
     ok = SHM_OK,                    ///< Done.
-    would_block = SHM_WOULD_BLOCK,  ///< No message has come yet, or no room for one.
-    timed_out = SHM_TIMED_OUT,      ///< No message came in the time given, or no room.
+    would_block = SHM_WOULD_BLOCK,  ///< Nothing has come yet, or no room for a message.
+    timed_out = SHM_TIMED_OUT,      ///< Nothing came in the time given, or no room for a message.
+    end = SHM_END,                  ///< No further reply comes: the call is over.
+    cancelled = SHM_CANCELLED,      ///< Nobody waits for the reply any more.
 
     null_argument = SHM_ERR_NULL,             ///< An argument is null, or the object empty.
     invalid_name = SHM_ERR_INVALID_NAME,      ///< The topic's name can't be used.
@@ -53,6 +55,12 @@ enum class status : std::int32_t {
     closed = SHM_ERR_CLOSED,                  ///< The loan's publisher was destroyed.
     internal = SHM_ERR_INTERNAL,              ///< A bug in the library.
     too_large = SHM_ERR_TOO_LARGE,            ///< No message can be this large.
+    too_many_calls = SHM_ERR_TOO_MANY_CALLS,  ///< As many calls are in flight as may be.
+    queue_full = SHM_ERR_QUEUE_FULL,          ///< The service's queue has no room for a request.
+    no_server = SHM_ERR_NO_SERVER,            ///< Nobody serves the service.
+    peer_died = SHM_ERR_PEER_DIED,            ///< The server died before it replied.
+    no_reply = SHM_ERR_NO_REPLY,              ///< The server gave the request up.
+    remote = SHM_ERR_REMOTE,                  ///< The function that was called failed.
 };
 
 /// Whether `s` is an error, rather than success or an expected outcome.
@@ -83,6 +91,11 @@ public:
             case status::not_trusted: return std::errc::permission_denied;
             case status::too_large: return std::errc::message_size;
             case status::decode: return std::errc::bad_message;
+            case status::cancelled: return std::errc::operation_canceled;
+            case status::too_many_calls:
+            case status::queue_full: return std::errc::resource_unavailable_try_again;
+            case status::no_server: return std::errc::connection_refused;
+            case status::peer_died: return std::errc::connection_reset;
             default: return {code, *this};
         }
     }
@@ -131,6 +144,42 @@ private:
     std::runtime_error message_;  // unlike a string, copies without throwing
 };
 
+namespace rpc::code {
+
+/// Codes of `remote_error` that the library itself gives: those of JSON-RPC 2.0, section 5.1.
+inline constexpr std::int32_t no_such_function = -32601;   ///< The service has none of that name.
+inline constexpr std::int32_t invalid_arguments = -32602;  ///< The function takes other arguments.
+inline constexpr std::int32_t failed = -32603;             ///< The function threw an exception, or
+                                                           ///< its result can't be written.
+
+}  // namespace rpc::code
+
+/// The function that was called failed, as its server says it: `what()` is in the server's words.
+///
+/// A function of `rpc::Function` or `rpc::Service` may throw one, to choose the code that its caller gets.
+class remote_error : public error {
+public:
+    /// With a code of one's own; JSON-RPC 2.0 keeps those from -32768 to -32000 for itself.
+    remote_error(std::int32_t code, const std::string& message)
+        : error(shm::status::remote, message), remote_code_(code) {}
+
+    /// The number that the server gave. The library's own are in `rpc::code`.
+    [[nodiscard]] std::int32_t remote_code() const noexcept { return remote_code_; }
+
+private:
+    std::int32_t remote_code_;
+};
+
+namespace detail {
+
+// Throws what the last failed call in this thread came to.
+[[noreturn]] inline void raise(status s) {
+    if (s == status::remote) throw remote_error(shm_last_error_code(), shm_last_error_message());
+    throw error(s);
+}
+
+}  // namespace detail
+
 /// A value, or the status that says why there is none.
 ///
 /// True when it holds a value. "Would block" and "timed out" are no errors, so `error()` is false
@@ -162,7 +211,7 @@ public:
     T* operator->() noexcept { return &*value_; }
     const T* operator->() const noexcept { return &*value_; }
 
-    /// The value. Throws `shm::error` when there is none; call it in the thread that got the
+    /// The value. Throws `shm::error`, or `shm::remote_error`, when there is none; call it in the thread that got the
     /// result, before another call fails there, for the exception to say why in full.
     T& value() & { return require(), *value_; }
     const T& value() const& { return require(), *value_; }
@@ -178,7 +227,7 @@ public:
 
 private:
     void require() const {
-        if (!value_) throw shm::error(status_);
+        if (!value_) detail::raise(status_);
     }
 
     std::optional<T> value_;

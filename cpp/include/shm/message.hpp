@@ -8,10 +8,12 @@
 
 #include <shm/error.hpp>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -297,21 +299,26 @@ private:
     throw error(status::decode, "a message can't be read: " + why);
 }
 
-// Reads one message that takes up all of `size` bytes; throws `error(status::decode)`. `message`
-// may be half read then. Running out of memory is the message's fault: the sender chooses how many
-// of the elements there are that the receiver's type makes large.
-template <typename Msg>
-void decode(const void* data, std::size_t size, Msg& message) {
+// The object that takes up all of `size` bytes, in `zone`; throws `error(status::decode)`. Strings in
+// it refer to the bytes.
+inline msgpack::object parse(const void* data, std::size_t size, msgpack::zone& zone) {
+    object_builder builder(zone, size);
+    std::size_t end = 0;
+    const bool parsed = msgpack::parse(static_cast<const char*>(data), size, end, builder);
+    const char* failure = builder.failure();
+    if (failure == nullptr && !parsed) failure = "not msgpack";
+    if (failure == nullptr && end != size) failure = "longer than one message";
+    if (failure != nullptr) throw_unreadable(std::string("it is ") + failure);
+    return builder.root();
+}
+
+// Does what reads a message; what that throws becomes `error(status::decode)`. Running out of memory
+// is the message's fault: the sender chooses how many of the elements there are that the receiver's
+// type makes large.
+template <typename Read>
+void reading(Read read) {
     try {
-        msgpack::zone zone;
-        object_builder builder(zone, size);
-        std::size_t end = 0;
-        const bool parsed = msgpack::parse(static_cast<const char*>(data), size, end, builder);
-        const char* failure = builder.failure();
-        if (failure == nullptr && !parsed) failure = "not msgpack";
-        if (failure == nullptr && end != size) failure = "longer than one message";
-        if (failure != nullptr) throw_unreadable(std::string("it is ") + failure);
-        builder.root().convert(message);
+        read();
     } catch (const msgpack::type_error&) {
         throw_unreadable("a field has another type");
     } catch (const std::bad_alloc&) {
@@ -321,8 +328,92 @@ void decode(const void* data, std::size_t size, Msg& message) {
     }
 }
 
+// Reads one message that takes up all of `size` bytes; throws `error(status::decode)`. `message`
+// may be half read then.
+template <typename Msg>
+void decode(const void* data, std::size_t size, Msg& message) {
+    reading([&] {
+        msgpack::zone zone;
+        parse(data, size, zone).convert(message);
+    });
+}
+
+// A loan's first size, before anything was packed.
+inline constexpr std::size_t first_guess = 256;
+
+// msgpack's output, straight into a loan of whatever kind. Once the loan can't grow, the rest is
+// dropped and `finish` says why.
+class loan_sink {
+public:
+    template <typename Loan>
+    explicit loan_sink(Loan& target) noexcept
+        : loan_(&target), resize_(&resize<Loan>), begin_(static_cast<char*>(target.data())),
+          room_(target.size()), capacity_(target.capacity()) {}
+
+    void write(const char* bytes, std::size_t size) noexcept {
+        if (size > room_ - used_ && !grow(size)) return;
+        if (size != 0) std::memcpy(begin_ + used_, bytes, size);
+        used_ += size;
+    }
+
+    // Cuts the loan to what was written.
+    [[nodiscard]] status finish() noexcept {
+        return status_ == status::ok ? resize_(*this, used_) : status_;
+    }
+
+private:
+    template <typename Loan>
+    static status resize(loan_sink& self, std::size_t size) noexcept {
+        Loan& loan = *static_cast<Loan*>(self.loan_);
+        const status s = loan.resize(size);
+        self.begin_ = static_cast<char*>(loan.data());
+        self.room_ = loan.size();
+        self.capacity_ = loan.capacity();
+        return s;
+    }
+
+    bool grow(std::size_t size) noexcept {
+        if (status_ != status::ok) return false;
+        const std::size_t least = used_ + size;
+        const std::size_t wanted = least <= capacity_ ? capacity_ : std::max(least, 2 * room_);
+        status_ = resize_(*this, wanted);
+        // Twice as much may be more than there is where enough is not.
+        if (status_ != status::ok && wanted != least) status_ = resize_(*this, least);
+        return status_ == status::ok;
+    }
+
+    void* loan_;
+    status (*resize_)(loan_sink&, std::size_t) noexcept;
+    char* begin_;
+    std::size_t room_;
+    std::size_t capacity_;
+    std::size_t used_ = 0;
+    status status_ = status::ok;
+};
+
 }  // namespace detail
 }  // namespace shm
+
+// msgpack-cxx writes a floating-point number that is whole as an integer, which loses its type and the sign of
+// zero. Messages are written as everyone else does: float32 and float64, always.
+template <>
+inline msgpack::packer<shm::detail::loan_sink>&
+msgpack::packer<shm::detail::loan_sink>::pack_float(float value) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    char bytes[5] = {'\xca'};
+    for (int i = 0; i < 4; ++i) bytes[1 + i] = static_cast<char>(bits >> (24 - 8 * i));
+    return pack_str_body(bytes, sizeof bytes);
+}
+template <>
+inline msgpack::packer<shm::detail::loan_sink>&
+msgpack::packer<shm::detail::loan_sink>::pack_double(double value) {
+    std::uint64_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    char bytes[9] = {'\xcb'};
+    for (int i = 0; i < 8; ++i) bytes[1 + i] = static_cast<char>(bits >> (56 - 8 * i));
+    return pack_str_body(bytes, sizeof bytes);
+}
 
 /// Makes a message of a class that derives from `shm::BaseMsg`: stands once in its public part and
 /// lists the fields that travel, in their order on the wire. May be empty and may be followed by a

@@ -9,7 +9,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <new>
 #include <optional>
@@ -214,74 +213,6 @@ private:
     loan bytes_;
 };
 
-namespace detail {
-
-// msgpack's output, straight into a loan. Once the loan can't grow, the rest is dropped and
-// `finish` says why.
-class loan_sink {
-public:
-    explicit loan_sink(loan& target) noexcept
-        : loan_(target), begin_(static_cast<char*>(target.data())), room_(target.size()) {}
-
-    void write(const char* bytes, std::size_t size) noexcept {
-        if (size > room_ - used_ && !grow(size)) return;
-        if (size != 0) std::memcpy(begin_ + used_, bytes, size);
-        used_ += size;
-    }
-
-    // Cuts the loan to what was written.
-    [[nodiscard]] status finish() noexcept {
-        return status_ == status::ok ? loan_.resize(used_) : status_;
-    }
-
-private:
-    bool grow(std::size_t size) noexcept {
-        if (status_ != status::ok) return false;
-        const std::size_t least = used_ + size;
-        const std::size_t capacity = loan_.capacity();
-        const std::size_t wanted = least <= capacity ? capacity : std::max(least, 2 * room_);
-        status_ = loan_.resize(wanted);
-        // Twice as much may be more than there is where enough is not.
-        if (status_ != status::ok && wanted != least) status_ = loan_.resize(least);
-        begin_ = static_cast<char*>(loan_.data());
-        room_ = loan_.size();
-        return status_ == status::ok;
-    }
-
-    loan& loan_;
-    char* begin_;
-    std::size_t room_;
-    std::size_t used_ = 0;
-    status status_ = status::ok;
-};
-
-}  // namespace detail
-
-}  // namespace shm
-
-// msgpack-cxx writes a floating-point number that is whole as an integer, which loses its type and the sign of
-// zero. Messages are written as everyone else does: float32 and float64, always.
-template <>
-inline msgpack::packer<shm::detail::loan_sink>&
-msgpack::packer<shm::detail::loan_sink>::pack_float(float value) {
-    std::uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    char bytes[5] = {'\xca'};
-    for (int i = 0; i < 4; ++i) bytes[1 + i] = static_cast<char>(bits >> (24 - 8 * i));
-    return pack_str_body(bytes, sizeof bytes);
-}
-template <>
-inline msgpack::packer<shm::detail::loan_sink>&
-msgpack::packer<shm::detail::loan_sink>::pack_double(double value) {
-    std::uint64_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    char bytes[9] = {'\xcb'};
-    for (int i = 0; i < 8; ++i) bytes[1 + i] = static_cast<char>(bits >> (56 - 8 * i));
-    return pack_str_body(bytes, sizeof bytes);
-}
-
-namespace shm {
-
 /// Publishes messages on a topic. Move-only; used by one thread at a time, in no signal handler, and
 /// dead in the child of a fork.
 ///
@@ -360,7 +291,7 @@ public:
     template <typename Msg>
     result<std::uint64_t> publish_message(const Msg& message) noexcept {
         result<shm::loan> room = loan(message_size_);
-        if (!room && message_size_ > first_guess) room = loan(first_guess);
+        if (!room && message_size_ > detail::first_guess) room = loan(detail::first_guess);
         if (!room) return room.status();
         detail::loan_sink sink(*room);
         try {
@@ -369,7 +300,7 @@ public:
             return shm::status::encode;
         }
         if (const shm::status s = sink.finish(); s != shm::status::ok) return s;
-        message_size_ = std::max(room->size(), first_guess);
+        message_size_ = std::max(room->size(), detail::first_guess);
         return room->publish();
     }
 
@@ -385,10 +316,9 @@ public:
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
 private:
-    static constexpr std::size_t first_guess = 256;
-
     detail::publisher_handle handle_;
-    std::size_t message_size_ = first_guess;  // the last message's, as the next one's first guess
+    // The last message's, as the next one's first guess.
+    std::size_t message_size_ = detail::first_guess;
 };
 
 namespace memory {

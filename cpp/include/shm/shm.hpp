@@ -4,9 +4,11 @@
 /// @file
 /// All of the library's C++ headers.
 
+#include <shm/client.hpp>
 #include <shm/copier.hpp>
 #include <shm/error.hpp>
 #include <shm/message.hpp>
 #include <shm/publisher.hpp>
+#include <shm/server.hpp>
 #include <shm/subscriber.hpp>
 #include <shm/upkeep.hpp>

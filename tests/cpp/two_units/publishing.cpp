@@ -9,4 +9,8 @@ std::unique_ptr<Publisher> make_publisher() {
     return publisher;
 }
 
+std::unique_ptr<Adder> make_adder() {
+    return std::make_unique<Adder>("adder", [](int n, const Shared& more) { return n + more.value; });
+}
+
 const void* category_elsewhere() { return &shm::category(); }

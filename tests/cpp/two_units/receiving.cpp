@@ -13,5 +13,11 @@ int main() {
         "units", [&](const std::shared_ptr<Shared>& message) { value = message->value; }, options);
     const bool received = subscriber.spin_once() && value == 42;
     const bool again = publisher->publish(Shared()) && subscriber.spin_once() && value == 0;
-    return received && again && &shm::category() == category_elsewhere() ? 0 : 1;
+    const auto adder = make_adder();
+    std::thread serving([&] { adder->serve_once(); });
+    Shared more;
+    more.value = 2;
+    const bool called = shm::rpc::FunctionCaller("adder").call<int>(40, more) == 42;
+    serving.join();
+    return received && again && called && &shm::category() == category_elsewhere() ? 0 : 1;
 }

@@ -5,6 +5,8 @@
 #include <shadesmar/message.h>
 #include <shadesmar/pubsub/publisher.h>
 #include <shadesmar/pubsub/subscriber.h>
+#include <shadesmar/rpc/client.h>
+#include <shadesmar/rpc/server.h>
 #include <shm/shm.hpp>
 
 class Shared : public shm::BaseMsg {
@@ -15,5 +17,8 @@ public:
 
 using Publisher = shm::pubsub::Publisher<Shared, 16>;
 
+using Adder = shm::rpc::Function<int(int, Shared)>;
+
 std::unique_ptr<Publisher> make_publisher();
+std::unique_ptr<Adder> make_adder();
 const void* category_elsewhere();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A message with a field of every kind, once as a Rust struct with serde and once, in `messages.hpp`, as a C++
-//! class with `SHM_PACK`; and a [`Peer`](bridge::Peer) that publishes and receives the latter. Values cross
+//! class with `SHM_PACK`; and a [`Peer`](bridge::Peer) that publishes and receives the latter, and functions that take and give it. Values cross
 //! between the two languages by `cxx`, apart from the codecs that the tests compare.
 
 /// What both sides see: plain values.
@@ -66,6 +66,13 @@ pub mod bridge {
         fn publish(self: Pin<&mut Peer>, message: &Everything) -> Result<()>;
         /// The next message, which must be there.
         fn receive(self: Pin<&mut Peer>) -> Result<Everything>;
+
+        /// A C++ function, served in a thread of its own: gives a message back with `more` in its number `u32`.
+        type Echo;
+
+        fn offer(name: &str, root: &str) -> Result<UniquePtr<Echo>>;
+        /// Calls a function like it, from C++.
+        fn call(name: &str, root: &str, message: &Everything, more: u32) -> Result<Everything>;
     }
 }
 

@@ -117,6 +117,30 @@ Everything Peer::receive() {
     return to_rust(*received_);
 }
 
+Echo::Echo(const std::string& name, const std::string& root)
+    : function_(
+          name,
+          [](EverythingMessage message, std::uint32_t more) {
+              message.u32 += more;
+              return message;
+          },
+          in_root<shm::server_options>(root)),
+      thread_([this] { function_.serve(); }) {}
+
+Echo::~Echo() {
+    function_.stop();
+    thread_.join();
+}
+
+std::unique_ptr<Echo> offer(rust::Str name, rust::Str root) {
+    return std::make_unique<Echo>(std::string(name), std::string(root));
+}
+
+Everything call(rust::Str name, rust::Str root, const Everything& message, std::uint32_t more) {
+    shm::rpc::FunctionCaller caller(std::string(name), in_root<shm::client_options>(std::string(root)));
+    return to_rust(caller.call<EverythingMessage>(from_rust(message), more));
+}
+
 std::unique_ptr<Peer> open(rust::Str topic, rust::Str root) {
     return std::make_unique<Peer>(std::string(topic), std::string(root));
 }

@@ -4,6 +4,7 @@
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
+use shm::{ClientOptions, Function, FunctionCaller, ServerOptions};
 use shm::{Publisher, PublisherOptions, Subscriber, SubscriberOptions};
 use shm_interop_tests::bridge::{self, Count, Everything, Inner, Numbered, Peer};
 use tempfile::TempDir;
@@ -42,6 +43,38 @@ impl Room {
             sample.to_vec()
         })
     }
+}
+
+/// Calls a function of each language from each, with `message` and a number, and gives back what they gave.
+fn call_around(message: &Everything) -> [Everything; 4] {
+    let dir = TempDir::new().expect("a temporary folder");
+    let (place, root) = (dir.path().to_str().expect("UTF-8"), Some(dir.path().to_path_buf()));
+    let echo = |message: Everything, more: u32| Everything { u32: message.u32.wrapping_add(more), ..message };
+    let of_rust =
+        Function::with_options("rust", &ServerOptions { root: root.clone(), ..Default::default() }, echo);
+    let of_rust = of_rust.expect("a function");
+    let _of_cxx = bridge::offer("cxx", place).expect("a C++ function");
+    let call = |name: &str| -> shm::Result<Everything> {
+        let options = ClientOptions { root: root.clone(), ..Default::default() };
+        FunctionCaller::with_options(name, None, &options)?.call((message, 7))
+    };
+    let stop = of_rust.stopper();
+    std::thread::scope(|scope| {
+        let calling = scope.spawn(|| {
+            let from_cxx = ["rust", "cxx"].map(|name| bridge::call(name, place, message, 7));
+            let from_rust = ["rust", "cxx"].map(call);
+            stop.stop();
+            let ([a, b], [c, d]) = (from_cxx, from_rust);
+            [
+                a.expect("C++ calls Rust"),
+                b.expect("C++ calls C++"),
+                c.expect("Rust calls Rust"),
+                d.expect("Rust calls C++"),
+            ]
+        });
+        of_rust.serve().expect("serving");
+        calling.join().expect("the calls")
+    })
 }
 
 /// Equality by bits, since a NaN equals nothing.
@@ -166,4 +199,16 @@ fn a_large_message_is_the_same_bytes_in_both_languages() {
     };
     let [from_rust, from_cxx] = Room::new().exchange(&message);
     assert!(from_cxx == from_rust, "{} bytes from C++, {} from Rust", from_cxx.len(), from_rust.len());
+}
+
+#[test]
+fn messages_are_arguments_and_results_in_both_languages() {
+    let inner = Inner { seq: 1, timestamp: 2, value: -3, text: "four".into() };
+    let numbered = vec![Numbered { key: 5, value: inner.clone() }];
+    let counts = vec![Count { key: "six".into(), value: -6 }];
+    let texts = vec!["я".repeat(40_000), String::new()];
+    let message = Everything { u32: 35, f64: -0.0, inners: vec![inner], numbered, counts, texts, ..empty() };
+    for given in call_around(&message) {
+        assert_same(&given, &Everything { u32: 42, ..message.clone() });
+    }
 }

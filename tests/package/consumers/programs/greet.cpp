@@ -6,6 +6,8 @@
 #include <shadesmar/message.h>
 #include <shadesmar/pubsub/publisher.h>
 #include <shadesmar/pubsub/subscriber.h>
+#include <shadesmar/rpc/client.h>
+#include <shadesmar/rpc/server.h>
 #include <shm/shm.hpp>
 
 #include "greeting.hpp"
