@@ -26,12 +26,16 @@ const LINE: usize = 64;
 /// Messages' worth of shared memory that all systems together take.
 const CHUNKS: usize = 256;
 const WAYS: [Way; 3] = [Way::Raw, Way::Iceoryx2, Way::Socket];
+/// What `add(int, int)` may take beyond the raw call.
+const TYPED_NS: f64 = 150.0;
 
 /// How a function of another process is called.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 enum Way {
     /// This library, on bytes.
     Raw,
+    /// This library: `add(i32, i32)` by msgpack.
+    Typed,
     Iceoryx2,
     Socket,
 }
@@ -40,6 +44,7 @@ impl Way {
     fn name(self) -> &'static str {
         match self {
             Way::Raw => "shm raw",
+            Way::Typed => "shm typed",
             Way::Iceoryx2 => "iceoryx2",
             Way::Socket => "unix socket",
         }
@@ -64,6 +69,8 @@ pub fn run(bench: &Bench) -> Result<Vec<Row>> {
     let order = Order { batches: bench.either(200, 100), count: 100, singly: false };
     let mut floor = Pair::start(bench, System::Floor, LINE)?;
     let mut message = Pair::start(bench, System::Shm, LINE)?;
+    let typed = |calls| super::Task::Rpc(Task { way: Way::Typed, size: LINE, calls });
+    let mut typed = Pair::of(bench, typed)?;
     let mut groups = Vec::new();
     for &size in sizes.iter().filter(|&&size| bench.affords(NAME, size, CHUNKS)) {
         let pair = |way| Pair::of(bench, |calls| super::Task::Rpc(Task { way, size, calls }));
@@ -72,6 +79,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Row>> {
     let mut turns = |turn: fn(&mut Pair, Order) -> Result<()>| -> Result<()> {
         turn(&mut floor, order)?;
         turn(&mut message, order)?;
+        turn(&mut typed, order)?;
         for group in &mut groups {
             for (way, pair) in WAYS.into_iter().zip(&mut group.pairs) {
                 turn(pair, patience(way, group.size, order))?;
@@ -84,7 +92,7 @@ pub fn run(bench: &Bench) -> Result<Vec<Row>> {
         turns(Pair::round)?;
     }
     turns(Pair::singles)?;
-    Ok(rows(&floor.measured, &message.measured, &groups))
+    Ok(rows(&floor.measured, &message.measured, &typed.measured, &groups))
 }
 
 /// The socket takes a thousand times longer for the large ones, and its ends sleep.
@@ -96,12 +104,18 @@ fn patience(way: Way, size: usize, order: Order) -> Order {
     }
 }
 
-fn rows(floor: &Measured, message: &Measured, groups: &[Group]) -> Vec<Row> {
+fn rows(floor: &Measured, message: &Measured, typed: &Measured, groups: &[Group]) -> Vec<Row> {
     let row = |system: &str, size: usize, measured: &Measured| {
         Row::new(NAME, system, json!({"size": human(size)}), measured, "ns")
             .over_floor(measured.ratio_to(floor))
     };
     let mut rows = vec![row("floor, one way", LINE, floor), row("shm message, one way", LINE, message)];
+    if let [Group { pairs, .. }, ..] = groups {
+        let excess = typed.excess_over(&pairs[0].measured);
+        let params = json!({"function": "add(i32, i32)"});
+        let row = Row::new(NAME, Way::Typed.name(), params, typed, "ns").over_floor(typed.ratio_to(floor));
+        rows.push(row.goal(Goal::at_most(excess, TYPED_NS, "ns more than raw")));
+    }
     for Group { size, pairs } in groups {
         let measured: Vec<&Measured> = pairs.iter().map(|pair| &pair.measured).collect();
         rows.extend(WAYS.into_iter().zip(&measured).map(|(way, measured)| {
@@ -123,6 +137,7 @@ pub fn side(task: &Task, room: &Room, parent: &Parent) -> Result<()> {
     let name = format!("call-{}", task.size);
     match task.way {
         Way::Raw => play(task.calls, 1, parent, Raw::open(task, &name, room)?),
+        Way::Typed => play(task.calls, 1, parent, Typed::open(task, room)?),
         Way::Iceoryx2 => play(task.calls, 1, parent, Iceoryx2End::open(task, &name, room)?),
         Way::Socket => play(task.calls, 1, parent, Socket::open(task, &name, room)?),
     }
@@ -179,6 +194,45 @@ impl Player for Raw {
             let mut reply = request.loan(*size)?;
             write_line(&mut reply, number);
             reply.send()?;
+        }
+        Ok(())
+    }
+}
+
+/// Both ends wait as the library does by itself: they spin before they sleep.
+enum Typed {
+    Caller(shm::FunctionCaller),
+    Function(shm::Function),
+}
+
+impl Typed {
+    fn open(task: &Task, room: &Room) -> Result<Typed> {
+        let root = Some(room.shm_root());
+        Ok(if task.calls {
+            let options = shm::ClientOptions { root, ..Default::default() };
+            Typed::Caller(shm::FunctionCaller::with_options("add", None, &options)?)
+        } else {
+            let options = shm::ServerOptions { root, ..Default::default() };
+            Typed::Function(shm::Function::with_options("add", &options, |a: i32, b: i32| a.wrapping_add(b))?)
+        })
+    }
+}
+
+impl Player for Typed {
+    fn serve(&mut self, from: u64, count: u64, mut each: impl FnMut()) -> Result<()> {
+        let Typed::Caller(add) = self else { return Err(WRONG_PART.into()) };
+        for number in from + 1..=from + count {
+            let sum: i32 = add.call((number as i32, 1))?;
+            check((sum - 1) as u32 as u64, number as u32 as u64)?;
+            each();
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, _: u64, count: u64) -> Result<()> {
+        let Typed::Function(add) = self else { return Err(WRONG_PART.into()) };
+        for _ in 0..count {
+            add.serve_once()?;
         }
         Ok(())
     }
