@@ -333,6 +333,27 @@ fn what_is_wrong_with_a_typed_call_is_said_to_the_caller() {
 }
 
 #[test]
+fn a_call_that_ends_without_a_reply_is_not_made_again() {
+    let root = Root::new();
+    let (server, client) = (server(&root), client(&root));
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for _ in 0..2 {
+                assert!(server.receive().unwrap().finish().unwrap());
+            }
+            // Another one would get an error.
+            while let Some(request) = server.receive_timeout(Duration::from_millis(200)).unwrap() {
+                request.fail(1, "again").unwrap();
+            }
+        });
+        let ended = caller(&root, SERVICE, None).call::<i32>((1,));
+        assert!(matches!(ended, Err(Error::NoReply)), "{ended:?}");
+        let ended = client.call_timeout(b"1", Duration::from_secs(5));
+        assert!(matches!(ended, Err(Error::NoReply)), "{ended:?}");
+    });
+}
+
+#[test]
 fn several_functions_share_a_service() {
     let root = Root::new();
     let mut service = shm::Service::with_options("calculator", &server_options(&root)).unwrap();

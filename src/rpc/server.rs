@@ -8,13 +8,13 @@ use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use super::call::{named_by, Call, CallId, Stage, State};
-use super::member::{bytes_mut, Info, Member};
+use super::member::{bytes, bytes_mut, Info, Member};
 use super::queue::Taken;
 use crate::error::{Error, Result};
 use crate::options::{MemoryInfo, ServerOptions};
 use crate::pool::{Chunk, Message};
 use crate::ring::ChunkId;
-use crate::topic::Role;
+use crate::topic::{is_live_client, Role};
 use crate::wait::{own_bit, sleep_until, wake_one, Spin};
 
 /// Bounds every sleep, so that a wake that was never sent costs no more than this.
@@ -393,8 +393,8 @@ impl<'a> Request<'a> {
             if !changed && !sleep_until((call.eager, 1), wakes, LONGEST_SLEEP, || !call.is(seen)) {
                 // A dead client's calls are ended by recovering it.
                 topic.recover_if_dead(self.id.client)?;
-                // The status first: a recoverer changes it after the state.
-                if !topic.is_client(self.id.client) && call.is(seen) {
+                // The status first: a recoverer changes it before and after the state, and may be stopped in between.
+                if !is_live_client(topic.status(self.id.client)) && call.is(seen) {
                     return Ok(false);
                 }
             }
@@ -551,7 +551,7 @@ impl Deref for Draft<'_> {
     #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: the chunk is the draft's alone until it is sent.
-        unsafe { bytes_mut(&self.chunk, self.len) }
+        unsafe { bytes(&self.chunk, self.len) }
     }
 }
 
