@@ -208,3 +208,27 @@ fn nobody_waits_for_a_client_whose_recoverer_was_stopped() {
     recovers_for_ever(&client, client.member.topic.index());
     assert!(!request.send_part(b"2").unwrap());
 }
+
+#[test]
+fn a_waker_that_panics_is_its_own_affair() {
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: std::sync::Arc<Self>) {
+            panic!("meant to: a waker that panics");
+        }
+    }
+    struct Tells(std::sync::mpsc::Sender<()>);
+    impl std::task::Wake for Tells {
+        fn wake(self: std::sync::Arc<Self>) {
+            let _ = self.0.send(());
+        }
+    }
+    let (_root, client, _server) = pair();
+    let mut pending = client.send(b"1").unwrap();
+    let mut poll = |waker: Waker| Pin::new(&mut pending).poll(&mut Context::from_waker(&waker)).is_pending();
+    assert!(poll(std::sync::Arc::new(Panics).into()));
+    std::thread::sleep(Duration::from_millis(100));
+    let (tell, told) = std::sync::mpsc::channel();
+    assert!(poll(std::sync::Arc::new(Tells(tell)).into()));
+    told.recv_timeout(Duration::from_secs(5)).expect("nobody wakes tasks any more");
+}
