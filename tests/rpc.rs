@@ -195,6 +195,20 @@ fn a_client_that_leaves_a_reply_lying_keeps_back_no_more_than_that() {
 }
 
 #[test]
+fn a_server_that_leaves_keeps_back_only_what_was_not_taken() {
+    let root = Root::new();
+    let (server, client) = (server(&root), client(&root));
+    let (first, second) = (client.send(b"1").unwrap(), client.send(&[2; 100_000]).unwrap());
+    assert!(serve(&server) && serve(&server));
+    drop(second.wait().unwrap());
+    drop(server);
+    let options = shm::RootOptions { root: Some(root.path().into()), ..Default::default() };
+    let audit = shm::audit(&options).unwrap();
+    assert_eq!(audit.topics[0].orphans, 1, "{audit:?}");
+    assert_eq!(&*first.wait().unwrap(), b"1");
+}
+
+#[test]
 fn a_stream_of_replies_ends_by_its_end_or_an_error() {
     let root = Root::new();
     let (server, client) = (server(&root), client(&root));

@@ -50,6 +50,8 @@ pub struct Client {
     /// Calls that aren't in flight, the one that ended last on top.
     idle: RefCell<Vec<u32>>,
     spin: Cell<Spin>,
+    /// When it last looked whether the dead fill the queue.
+    looked: Cell<Option<Instant>>,
     /// The queue's head, when it was last looked at.
     head: Cell<u64>,
     /// A server that was there, with its status then.
@@ -82,6 +84,7 @@ impl Client {
             member,
             idle,
             spin: Cell::new(Spin::new()),
+            looked: Cell::new(None),
             head: Cell::new(0),
             server: Cell::new(None),
             service: service.to_owned(),
@@ -192,10 +195,7 @@ impl Client {
         let state = call.queue(chunk.id);
         let entry = id.entry();
         let put = match topic.queue().put(entry, &self.head) {
-            // What was cancelled is in the way as long as no server comes by.
-            Err(Refused::Full) if topic.queue().pass_over(|entry| is_queued(topic, entry)) => {
-                topic.queue().put(entry, &self.head)
-            }
+            Err(Refused::Full) if self.make_room() => topic.queue().put(entry, &self.head),
             other => other,
         };
         let refused = match put {
@@ -214,6 +214,23 @@ impl Client {
                 Ok(state)
             }
         }
+    }
+
+    /// Passes over what was cancelled, or sent by the dead: that is in the way as long as no server comes by. Whether there was any.
+    #[cold]
+    fn make_room(&self) -> bool {
+        let topic = &self.member.topic;
+        let pass_over = || topic.queue().pass_over(|entry| is_queued(topic, entry));
+        if pass_over() {
+            return true;
+        }
+        let now = Instant::now();
+        if self.looked.get().is_some_and(|last| now.duration_since(last) < BETWEEN_LOOKS) {
+            return false;
+        }
+        self.looked.set(Some(now));
+        // A failure here is the next looker's to report.
+        topic.recover_dead().is_ok_and(|recovered| recovered > 0) && pass_over()
     }
 }
 

@@ -245,7 +245,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if self.member.topic.token().is_ours() {
-            self.take_back();
+            self.take_back_all(&mut self.sent.borrow_mut());
         }
     }
 }

@@ -71,6 +71,7 @@ const ROLES: &[support::child::Role] = &[
     ("rpc::calls", rpc::calls),
     ("rpc::calls_and_holds", rpc::calls_and_holds),
     ("rpc::calls_in_a_storm", rpc::calls_in_a_storm),
+    ("rpc::fills_the_queue", rpc::fills_the_queue),
     ("rpc::holds_requests", rpc::holds_requests),
     ("rpc::sends_a_stream", rpc::sends_a_stream),
     ("rpc::serves", rpc::serves),
