@@ -21,7 +21,7 @@ use crate::wait::{own_bit, sleep_until, wake_one, Spin};
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 /// Sleeps in vain between two looks for dead participants: about a second.
 const SLEEPS_PER_LOOK: u32 = 50;
-/// Replies out, before those that came back are looked for among all of them and not only the oldest.
+/// Replies out, at least, before those that came back are looked for among all of them and not only the oldest.
 const MANY: usize = 64;
 
 /// Serves the requests of a service, each of which goes to exactly one of its servers.
@@ -32,6 +32,8 @@ pub struct Server {
     pub(super) member: Member,
     /// Replies that their clients may not have taken yet.
     sent: RefCell<VecDeque<(CallId, ChunkId)>>,
+    /// How many of them are worth such a look: twice as many as the last one left, so that it costs each reply no more than a few.
+    many: Cell<usize>,
     spin: Cell<Spin>,
     vain_sleeps: Cell<u32>,
     single_threaded: PhantomData<Cell<()>>,
@@ -56,6 +58,7 @@ impl Server {
         Ok(Server {
             member,
             sent: RefCell::default(),
+            many: Cell::new(MANY),
             spin: Cell::new(Spin::new()),
             vain_sleeps: Cell::new(0),
             single_threaded: PhantomData,
@@ -202,7 +205,7 @@ impl Server {
                 self.member.retire(chunk);
             }
         }
-        if sent.len() >= MANY {
+        if sent.len() >= self.many.get() {
             self.take_back_all(&mut sent);
         }
     }
@@ -218,6 +221,7 @@ impl Server {
             }
             keep
         });
+        self.many.set(MANY.max(2 * sent.len()));
         sent.len() < before
     }
 
