@@ -247,7 +247,8 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// A request being written: `len` bytes of shared memory that nobody else sees until [`send`](Self::send). Dropping it discards it.
+/// A request being written: `len` bytes of shared memory that nobody else sees until [`send`](Self::send). Dropping it discards it. In
+/// the child of a fork its memory isn't there.
 pub struct RequestLoan<'a> {
     client: &'a Client,
     chunk: Chunk,
@@ -726,7 +727,7 @@ impl std::fmt::Debug for Pending<'_> {
     }
 }
 
-/// A reply in shared memory. Nobody writes to it while this lives; dropping it releases it.
+/// A reply in shared memory. Nobody writes to it while this lives; dropping it releases it. In the child of a fork its memory isn't there.
 pub struct Reply<'a> {
     client: &'a Client,
     message: Message,

@@ -261,7 +261,7 @@ impl std::fmt::Debug for Server {
 }
 
 /// A request in shared memory, to be replied to. Nobody writes to it while this lives. Dropping it without a reply gives it up: its
-/// client gets [`Error::NoReply`].
+/// client gets [`Error::NoReply`]. In the child of a fork its memory isn't there.
 pub struct Request<'a> {
     server: &'a Server,
     /// `None` only until it was read.
@@ -458,6 +458,7 @@ impl std::fmt::Debug for Request<'_> {
 }
 
 /// A reply being written: `len` bytes of shared memory that nobody else sees until [`send`](Self::send). Dropping it gives the request up.
+/// In the child of a fork its memory isn't there.
 pub struct ReplyLoan<'a> {
     request: Request<'a>,
     draft: Draft<'a>,
