@@ -268,6 +268,7 @@ impl<'a> RequestLoan<'a> {
     /// # Errors
     /// Those of [`Client::loan`]; the loan is unchanged then.
     pub fn resize(&mut self, len: usize) -> Result<()> {
+        self.client.member.topic.token().check()?;
         if len > self.chunk.size {
             let mut larger = self.client.loan(len)?;
             larger[..self.len].copy_from_slice(self);

@@ -535,6 +535,7 @@ pub(crate) struct Draft<'a> {
 
 impl Draft<'_> {
     pub(crate) fn resize(&mut self, len: usize) -> Result<()> {
+        self.server.member.topic.token().check()?;
         if len > self.chunk.size {
             let mut larger = self.server.draft(len)?;
             larger[..self.len].copy_from_slice(self);

@@ -46,6 +46,7 @@ const ROLES: &[support::child::Role] = &[
     ("exhaustion::too_many_files", exhaustion::too_many_files),
     ("flow::publisher", flow::publisher),
     ("flow::subscriber", flow::subscriber),
+    ("forked::calls_and_forks", forked::calls_and_forks),
     ("forked::forks", forked::forks),
     ("forked::forks_and_both_talk", forked::forks_and_both_talk),
     ("forked::forks_and_is_killed", forked::forks_and_is_killed),
