@@ -87,9 +87,9 @@ pub struct ClientOptions {
     /// Whether a call waits for a server to come when there is none, instead of failing with
     /// [`Error::NoServer`](crate::Error::NoServer). Default false.
     pub wait_for_server: bool,
-    /// Whether a request whose server died is sent once more, to another one, instead of failing with
-    /// [`Error::PeerDied`](crate::Error::PeerDied): only for functions that may be carried out twice, and not
-    /// once the first reply of a stream was taken. Default false.
+    /// Whether a request whose server died is sent again, to another one, as often as that happens, instead of failing with
+    /// [`Error::PeerDied`](crate::Error::PeerDied): only for functions that may be carried out more than once, and not
+    /// once the first reply of a stream was taken. A request that kills its servers kills all of them. Default false.
     pub idempotent: bool,
     /// As for [`PublisherOptions::mode`].
     pub mode: u32,

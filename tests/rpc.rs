@@ -195,6 +195,20 @@ fn a_client_that_leaves_a_reply_lying_keeps_back_no_more_than_that() {
 }
 
 #[test]
+fn a_server_that_leaves_keeps_back_only_what_was_not_taken() {
+    let root = Root::new();
+    let (server, client) = (server(&root), client(&root));
+    let (first, second) = (client.send(b"1").unwrap(), client.send(&[2; 100_000]).unwrap());
+    assert!(serve(&server) && serve(&server));
+    drop(second.wait().unwrap());
+    drop(server);
+    let options = shm::RootOptions { root: Some(root.path().into()), ..Default::default() };
+    let audit = shm::audit(&options).unwrap();
+    assert_eq!(audit.topics[0].orphans, 1, "{audit:?}");
+    assert_eq!(&*first.wait().unwrap(), b"1");
+}
+
+#[test]
 fn a_stream_of_replies_ends_by_its_end_or_an_error() {
     let root = Root::new();
     let (server, client) = (server(&root), client(&root));
@@ -344,6 +358,27 @@ fn a_typed_call_of_an_empty_stream_ends() {
         let is_called_again = again.is_some_and(|request| request.reply(&[0]).is_ok());
         assert!(matches!(calling.join().unwrap(), Err(Error::NoReply)));
         assert!(!is_called_again);
+    });
+}
+
+#[test]
+fn a_call_that_ends_without_a_reply_is_not_made_again() {
+    let root = Root::new();
+    let (server, client) = (server(&root), client(&root));
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for _ in 0..2 {
+                assert!(server.receive().unwrap().finish().unwrap());
+            }
+            // Another one would get an error.
+            while let Some(request) = server.receive_timeout(Duration::from_millis(200)).unwrap() {
+                request.fail(1, "again").unwrap();
+            }
+        });
+        let ended = caller(&root, SERVICE, None).call::<i32>((1,));
+        assert!(matches!(ended, Err(Error::NoReply)), "{ended:?}");
+        let ended = client.call_timeout(b"1", Duration::from_secs(5));
+        assert!(matches!(ended, Err(Error::NoReply)), "{ended:?}");
     });
 }
 

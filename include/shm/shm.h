@@ -496,7 +496,8 @@ typedef struct shm_client_options {
      */
     uint32_t wait_for_server;
     /**
-     * 1: a request whose server died is sent once more, to another one: only for functions that may be carried out twice.
+     * 1: a request whose server died is sent again, to another one, as often as that happens: only for functions
+     * that may be carried out more than once.
      * 0: it fails with SHM_ERR_PEER_DIED.
      */
     uint32_t idempotent;

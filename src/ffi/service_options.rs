@@ -31,7 +31,8 @@ pub struct ShmClientOptions {
     pub memory: u64,
     /// 1: a call waits for a server to come when there is none. 0: it fails with SHM_ERR_NO_SERVER.
     pub wait_for_server: u32,
-    /// 1: a request whose server died is sent once more, to another one: only for functions that may be carried out twice.
+    /// 1: a request whose server died is sent again, to another one, as often as that happens: only for functions
+    /// that may be carried out more than once.
     /// 0: it fails with SHM_ERR_PEER_DIED.
     pub idempotent: u32,
     /// The permission bits of the service's files: 0600, 0640 or 0660, whatever the umask says; the directory can be entered by

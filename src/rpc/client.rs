@@ -10,19 +10,21 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::call::{named_by, Call, CallId, Failure, Stage, State};
-
-use super::member::{bytes_mut, Info, Member};
+use super::member::{bytes, bytes_mut, Info, Member};
 use super::watcher::Watcher;
 use crate::error::{Error, Result};
 use crate::options::{ClientOptions, MemoryInfo};
 use crate::pool::{Chunk, Message};
 use crate::ring::{ChunkId, Refused};
 use crate::sync::{fence, Ordering};
+use crate::topic::layout::status;
 use crate::topic::{is_live_server, Role, Topic};
 use crate::wait::{say_that_one_waits, sleep_until, wake, wake_one, Spin};
 
 /// Bounds every sleep of a client: after each it looks whether its server lives.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
+/// Between two looks of those that don't sleep. Tasks are woken a sleep after the last time at the latest, maybe just before this.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 /// Calls the functions of a service.
 ///
@@ -44,12 +46,12 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 pub struct Client {
     // Before the member: its thread sleeps on a word of the topic's.
     watcher: OnceCell<Watcher>,
-    /// When the last task looked for the dead.
-    looked: Cell<Option<Instant>>,
     pub(super) member: Member,
     /// Calls that aren't in flight, the one that ended last on top.
     idle: RefCell<Vec<u32>>,
     spin: Cell<Spin>,
+    /// When it last looked whether the dead fill the queue.
+    looked: Cell<Option<Instant>>,
     /// The queue's head, when it was last looked at.
     head: Cell<u64>,
     /// A server that was there, with its status then.
@@ -79,10 +81,10 @@ impl Client {
         let idle = RefCell::new((0..member.topic.geometry().calls).rev().collect());
         Ok(Client {
             watcher: OnceCell::new(),
-            looked: Cell::new(None),
             member,
             idle,
             spin: Cell::new(Spin::new()),
+            looked: Cell::new(None),
             head: Cell::new(0),
             server: Cell::new(None),
             service: service.to_owned(),
@@ -129,8 +131,7 @@ impl Client {
     /// Those of [`call`](Self::call).
     pub fn call_timeout(&self, request: &[u8], timeout: Duration) -> Result<Option<Reply<'_>>> {
         let deadline = Instant::now().checked_add(timeout);
-        let mut pending = self.send(request)?;
-        pending.wait_until(deadline)
+        self.send(request)?.wait_for_one(deadline)
     }
 
     /// How this client's memory is used.
@@ -194,10 +195,7 @@ impl Client {
         let state = call.queue(chunk.id);
         let entry = id.entry();
         let put = match topic.queue().put(entry, &self.head) {
-            // What was cancelled is in the way as long as no server comes by.
-            Err(Refused::Full) if topic.queue().pass_over(|entry| is_queued(topic, entry)) => {
-                topic.queue().put(entry, &self.head)
-            }
+            Err(Refused::Full) if self.make_room() => topic.queue().put(entry, &self.head),
             other => other,
         };
         let refused = match put {
@@ -217,6 +215,23 @@ impl Client {
             }
         }
     }
+
+    /// Passes over what was cancelled, or sent by the dead: that is in the way as long as no server comes by. Whether there was any.
+    #[cold]
+    fn make_room(&self) -> bool {
+        let topic = &self.member.topic;
+        let pass_over = || topic.queue().pass_over(|entry| is_queued(topic, entry));
+        if pass_over() {
+            return true;
+        }
+        let now = Instant::now();
+        if self.looked.get().is_some_and(|last| now.duration_since(last) < BETWEEN_LOOKS) {
+            return false;
+        }
+        self.looked.set(Some(now));
+        // A failure here is the next looker's to report.
+        topic.recover_dead().is_ok_and(|recovered| recovered > 0) && pass_over()
+    }
 }
 
 /// Whether the call that the queue's `entry` names waits for a server.
@@ -232,7 +247,8 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// A request being written: `len` bytes of shared memory that nobody else sees until [`send`](Self::send). Dropping it discards it.
+/// A request being written: `len` bytes of shared memory that nobody else sees until [`send`](Self::send). Dropping it discards it. In
+/// the child of a fork its memory isn't there.
 pub struct RequestLoan<'a> {
     client: &'a Client,
     chunk: Chunk,
@@ -252,6 +268,7 @@ impl<'a> RequestLoan<'a> {
     /// # Errors
     /// Those of [`Client::loan`]; the loan is unchanged then.
     pub fn resize(&mut self, len: usize) -> Result<()> {
+        self.client.member.topic.token().check()?;
         if len > self.chunk.size {
             let mut larger = self.client.loan(len)?;
             larger[..self.len].copy_from_slice(self);
@@ -299,6 +316,7 @@ impl<'a> RequestLoan<'a> {
                 chunk,
                 len,
                 function,
+                looked: None,
                 has_begun: false,
                 is_over: false,
             }),
@@ -316,7 +334,7 @@ impl Deref for RequestLoan<'_> {
     #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: the chunk is this loan's alone until it is sent.
-        unsafe { bytes_mut(&self.chunk, self.len) }
+        unsafe { bytes(&self.chunk, self.len) }
     }
 }
 
@@ -349,6 +367,8 @@ pub struct Pending<'a> {
     chunk: Chunk,
     len: usize,
     function: u64,
+    /// When one that doesn't sleep last looked for the dead.
+    looked: Option<Instant>,
     /// Of a stream, one reply was taken: the request isn't sent again, since its replies would come again.
     has_begun: bool,
     is_over: bool,
@@ -366,25 +386,28 @@ impl<'a> Pending<'a> {
     /// The reply if it is there; of a stream the next one, and `None` for ever after its last. Never blocks.
     ///
     /// # Errors
-    /// [`Error::Remote`] when the server's function failed; [`Error::PeerDied`], [`Error::NoReply`]; [`Error::NoHold`] when as many
-    /// replies are held as may be: release one and ask again; [`Error::Corrupt`], [`Error::Os`], [`Error::Forked`].
+    /// [`Error::Remote`] when the server's function failed; [`Error::PeerDied`], [`Error::NoReply`]; [`Error::NoServer`] when the last
+    /// server died before one had begun, unless the option `wait_for_server` is set; [`Error::QueueFull`] when the request can't be sent
+    /// to another one, with the option `idempotent`; [`Error::NoHold`] when as many replies are held as may be: release one and ask
+    /// again; [`Error::Corrupt`], [`Error::Os`], [`Error::Forked`].
     pub fn try_reply(&mut self) -> Result<Option<Reply<'a>>> {
         match self.look()? {
             Progress::Reply(reply) => Ok(Some(reply)),
-            Progress::End | Progress::None(_) => Ok(None),
+            Progress::End => Ok(None),
+            Progress::None(seen) => self.look_for_the_dead_at_times(seen).map(|()| None),
         }
     }
 
     /// The reply; waits for it as long as it takes. Of a stream: the next one.
     ///
     /// # Errors
-    /// Those of [`try_reply`](Self::try_reply); [`Error::NoServer`] when the last server died before one had begun, unless the option
-    /// `wait_for_server` is set; [`Error::NoReply`] after the last one of a stream.
+    /// Those of [`try_reply`](Self::try_reply); [`Error::NoReply`] after the last one of a stream.
     pub fn wait(mut self) -> Result<Reply<'a>> {
         self.next()?.ok_or(Error::NoReply)
     }
 
-    /// The reply; waits for it, but not longer than `timeout`. `None`: there was none in that time, and the call goes on.
+    /// The reply; waits for it, but not longer than `timeout`. `None`: there was none in that time, and the call goes on; or, of a
+    /// stream, that was all: then it [`is_over`](Self::is_over).
     ///
     /// # Errors
     /// Those of [`wait`](Self::wait).
@@ -409,6 +432,14 @@ impl<'a> Pending<'a> {
     /// Ends the call. What dropping it does, with a name.
     pub fn cancel(self) {}
 
+    /// The one reply to a call that is cancelled when there is none until `deadline`.
+    pub(super) fn wait_for_one(mut self, deadline: Option<Instant>) -> Result<Option<Reply<'a>>> {
+        match self.wait_until(deadline)? {
+            None if self.is_over => Err(Error::NoReply),
+            other => Ok(other),
+        }
+    }
+
     pub(crate) fn wait_until(&mut self, deadline: Option<Instant>) -> Result<Option<Reply<'a>>> {
         loop {
             let seen = match self.look()? {
@@ -428,7 +459,7 @@ impl<'a> Pending<'a> {
                 Some(deadline) => deadline.saturating_duration_since(Instant::now()),
             };
             if left.is_zero() {
-                return Ok(None);
+                return self.look_for_the_dead_at_times(seen).map(|()| None);
             }
             let topic = &self.client.member.topic;
             let wakes = topic.own_wakes(topic.index());
@@ -438,14 +469,15 @@ impl<'a> Pending<'a> {
         }
     }
 
-    /// The same for a task, which is woken for many reasons: not more often than a sleeper would.
+    /// The same for one that asks again and again, or a task, which is woken for many reasons: not each time. Each call for itself, as
+    /// each may wait for another server.
     fn look_for_the_dead_at_times(&mut self, seen: State) -> Result<()> {
         let now = Instant::now();
-        let last = self.client.looked.get();
-        if last.is_some_and(|last| now.duration_since(last) < LONGEST_SLEEP) {
+        let last = *self.looked.get_or_insert(now);
+        if now.duration_since(last) < BETWEEN_LOOKS {
             return Ok(());
         }
-        self.client.looked.set(Some(now));
+        self.looked = Some(now);
         self.look_for_the_dead(seen)
     }
 
@@ -454,14 +486,14 @@ impl<'a> Pending<'a> {
         let client = self.client;
         match seen.stage {
             Stage::Claimed(server) => self.look_for(server, seen),
-            Stage::Queued if !client.wait_for_server && !client.is_served_by_the_living()? => {
-                if client.call_words(self.index)?.taken(seen, None) {
+            Stage::Queued => {
+                let is_served = client.is_served_by_the_living()?;
+                if !is_served && !client.wait_for_server && client.call_words(self.index)?.taken(seen, None) {
                     self.finish();
                     return Err(client.no_server());
                 }
                 Ok(())
             }
-            Stage::Queued => client.is_served_by_the_living().map(drop),
             _ => Ok(()),
         }
     }
@@ -471,8 +503,15 @@ impl<'a> Pending<'a> {
         let topic = &self.client.member.topic;
         topic.recover_if_dead(server)?;
         // The status first: a recoverer changes it after the state.
-        let is_server = topic.is_server(server);
-        if !is_server && self.client.call_words(self.index)?.is(seen) {
+        let status = topic.status(server);
+        if is_live_server(status) {
+            return Ok(());
+        }
+        let call = self.client.call_words(self.index)?;
+        if status::is_server(status) {
+            // It is dead or leaving, and who recovers it may be stopped: nobody else has to end the call.
+            call.fail(self.token, server, Failure::Died);
+        } else if call.is(seen) {
             return Err(self.damaged());
         }
         Ok(())
@@ -643,13 +682,16 @@ impl<'a> Future for Pending<'a> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let client = self.client;
-        for _ in 0..2 {
+        for has_asked in [false, true] {
             let seen = match self.look() {
                 Ok(Progress::Reply(reply)) => return Poll::Ready(Ok(reply)),
                 Ok(Progress::End) => return Poll::Ready(Err(Error::NoReply)),
                 Ok(Progress::None(seen)) => seen,
                 Err(error) => return Poll::Ready(Err(error)),
             };
+            if has_asked {
+                break;
+            }
             // Once more when that is said, as before a sleep: see `watcher.rs`.
             let asked = client.watch(context.waker()).and_then(|()| client.call_words(self.index));
             match asked {
@@ -686,7 +728,7 @@ impl std::fmt::Debug for Pending<'_> {
     }
 }
 
-/// A reply in shared memory. Nobody writes to it while this lives; dropping it releases it.
+/// A reply in shared memory. Nobody writes to it while this lives; dropping it releases it. In the child of a fork its memory isn't there.
 pub struct Reply<'a> {
     client: &'a Client,
     message: Message,

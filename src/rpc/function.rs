@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::Serialize;
@@ -450,11 +450,8 @@ impl FunctionCaller {
         let mut loan = self.client.loan(FIRST_GUESS)?;
         loan.set_function(self.function);
         encode_into(&mut loan, &arguments)?;
-        let mut pending = loan.send()?;
-        let Some(reply) = pending.wait_timeout(timeout)? else {
-            // A stream that ends before its first reply has no result, however long one waits.
-            return if pending.is_over() { Err(Error::NoReply) } else { Ok(None) };
-        };
+        let pending = loan.send()?;
+        let Some(reply) = pending.wait_for_one(Instant::now().checked_add(timeout))? else { return Ok(None) };
         rmp_serde::from_slice(&reply).map(Some).map_err(|error| Error::Decode(error.to_string()))
     }
 }

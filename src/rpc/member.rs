@@ -174,6 +174,16 @@ impl Drop for Member {
     }
 }
 
+/// `len` bytes of a chunk that is nobody else's yet, for reading.
+///
+/// # Safety
+/// As for `bytes_mut`; others may read them, too.
+#[inline]
+pub(super) unsafe fn bytes<'a>(chunk: &Chunk, len: usize) -> &'a [u8] {
+    // SAFETY: the caller's, as below.
+    unsafe { std::slice::from_raw_parts(chunk.payload().as_ptr(), len) }
+}
+
 /// `len` bytes of a chunk that is nobody else's yet.
 ///
 /// # Safety

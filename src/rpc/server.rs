@@ -8,20 +8,20 @@ use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use super::call::{named_by, Call, CallId, Stage, State};
-use super::member::{bytes_mut, Info, Member};
+use super::member::{bytes, bytes_mut, Info, Member};
 use super::queue::Taken;
 use crate::error::{Error, Result};
 use crate::options::{MemoryInfo, ServerOptions};
 use crate::pool::{Chunk, Message};
 use crate::ring::ChunkId;
-use crate::topic::Role;
+use crate::topic::{is_live_client, Role};
 use crate::wait::{own_bit, sleep_until, wake_one, Spin};
 
 /// Bounds every sleep, so that a wake that was never sent costs no more than this.
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 /// Sleeps in vain between two looks for dead participants: about a second.
 const SLEEPS_PER_LOOK: u32 = 50;
-/// Replies out, before those that came back are looked for among all of them and not only the oldest.
+/// Replies out, at least, before those that came back are looked for among all of them and not only the oldest.
 const MANY: usize = 64;
 
 /// Serves the requests of a service, each of which goes to exactly one of its servers.
@@ -32,6 +32,8 @@ pub struct Server {
     pub(super) member: Member,
     /// Replies that their clients may not have taken yet.
     sent: RefCell<VecDeque<(CallId, ChunkId)>>,
+    /// How many of them are worth such a look: twice as many as the last one left, so that it costs each reply no more than a few.
+    many: Cell<usize>,
     spin: Cell<Spin>,
     vain_sleeps: Cell<u32>,
     single_threaded: PhantomData<Cell<()>>,
@@ -56,6 +58,7 @@ impl Server {
         Ok(Server {
             member,
             sent: RefCell::default(),
+            many: Cell::new(MANY),
             spin: Cell::new(Spin::new()),
             vain_sleeps: Cell::new(0),
             single_threaded: PhantomData,
@@ -202,7 +205,7 @@ impl Server {
                 self.member.retire(chunk);
             }
         }
-        if sent.len() >= MANY {
+        if sent.len() >= self.many.get() {
             self.take_back_all(&mut sent);
         }
     }
@@ -218,6 +221,7 @@ impl Server {
             }
             keep
         });
+        self.many.set(MANY.max(2 * sent.len()));
         sent.len() < before
     }
 
@@ -245,7 +249,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if self.member.topic.token().is_ours() {
-            self.take_back();
+            self.take_back_all(&mut self.sent.borrow_mut());
         }
     }
 }
@@ -257,7 +261,7 @@ impl std::fmt::Debug for Server {
 }
 
 /// A request in shared memory, to be replied to. Nobody writes to it while this lives. Dropping it without a reply gives it up: its
-/// client gets [`Error::NoReply`].
+/// client gets [`Error::NoReply`]. In the child of a fork its memory isn't there.
 pub struct Request<'a> {
     server: &'a Server,
     /// `None` only until it was read.
@@ -393,8 +397,8 @@ impl<'a> Request<'a> {
             if !changed && !sleep_until((call.eager, 1), wakes, LONGEST_SLEEP, || !call.is(seen)) {
                 // A dead client's calls are ended by recovering it.
                 topic.recover_if_dead(self.id.client)?;
-                // The status first: a recoverer changes it after the state.
-                if !topic.is_client(self.id.client) && call.is(seen) {
+                // The status first: a recoverer changes it before and after the state, and may be stopped in between.
+                if !is_live_client(topic.status(self.id.client)) && call.is(seen) {
                     return Ok(false);
                 }
             }
@@ -454,6 +458,7 @@ impl std::fmt::Debug for Request<'_> {
 }
 
 /// A reply being written: `len` bytes of shared memory that nobody else sees until [`send`](Self::send). Dropping it gives the request up.
+/// In the child of a fork its memory isn't there.
 pub struct ReplyLoan<'a> {
     request: Request<'a>,
     draft: Draft<'a>,
@@ -530,6 +535,7 @@ pub(crate) struct Draft<'a> {
 
 impl Draft<'_> {
     pub(crate) fn resize(&mut self, len: usize) -> Result<()> {
+        self.server.member.topic.token().check()?;
         if len > self.chunk.size {
             let mut larger = self.server.draft(len)?;
             larger[..self.len].copy_from_slice(self);
@@ -551,7 +557,7 @@ impl Deref for Draft<'_> {
     #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: the chunk is the draft's alone until it is sent.
-        unsafe { bytes_mut(&self.chunk, self.len) }
+        unsafe { bytes(&self.chunk, self.len) }
     }
 }
 

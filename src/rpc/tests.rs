@@ -2,7 +2,11 @@
 //! Orders of events that the public door doesn't offer at will, and damaged words.
 
 use std::cell::Cell;
-use std::time::Duration;
+use std::future::Future;
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use super::call::{Call, Failure, Stage, WORDS};
 use super::queue::{Queue, Taken};
@@ -10,6 +14,7 @@ use super::{Client, Pending, Server};
 use crate::options::{ClientOptions, ServerOptions};
 use crate::ring::{ChunkId, Ring};
 use crate::sync::{Ordering, Word};
+use crate::topic::layout::{status, JOINED_OFFSET, STATUS_OFFSET};
 use crate::Error;
 
 const SERVER: u32 = 7;
@@ -65,13 +70,18 @@ fn a_position_that_was_filled_and_taken_meanwhile_is_not_a_full_queue() {
     assert_eq!(queue.take(|call| call == ChunkId::new(1, 0)), Taken::Claimed);
 }
 
-/// What the client whose call's word says that `server` has it gets.
-fn with_claim_by(server: impl Fn(&Client, &Server) -> u32) -> Error {
+fn pair() -> (tempfile::TempDir, Client, Server) {
     let root = tempfile::tempdir().unwrap();
     let options = ClientOptions { root: Some(root.path().into()), ..Default::default() };
     let client = Client::with_options("s", &options).unwrap();
     let options = ServerOptions { root: options.root, ..Default::default() };
-    let living = Server::with_options("s", &options).unwrap();
+    let server = Server::with_options("s", &options).unwrap();
+    (root, client, server)
+}
+
+/// What the client whose call's word says that `server` has it gets.
+fn with_claim_by(server: impl Fn(&Client, &Server) -> u32) -> Error {
+    let (_root, client, living) = pair();
     let mut pending: Pending<'_> = client.send(b"1").unwrap();
     let topic = &client.member.topic;
     let call = topic.call(topic.index(), 0).unwrap();
@@ -90,11 +100,7 @@ fn a_call_that_nobody_can_have_is_damage() {
 
 #[test]
 fn a_reply_that_the_server_did_not_send_is_not_waited_for() {
-    let root = tempfile::tempdir().unwrap();
-    let options = ClientOptions { root: Some(root.path().into()), ..Default::default() };
-    let client = Client::with_options("s", &options).unwrap();
-    let options = ServerOptions { root: options.root, ..Default::default() };
-    let server = Server::with_options("s", &options).unwrap();
+    let (_root, client, server) = pair();
     let topic = &client.member.topic;
     for parts in 0..2 {
         let pending = client.send(b"1").unwrap();
@@ -109,4 +115,120 @@ fn a_reply_that_the_server_did_not_send_is_not_waited_for() {
         assert!(!request.reply(b"2").unwrap());
         drop(pending);
     }
+}
+
+/// Writes over a word of `peers`.
+fn damage(client: &Client, offset: usize, value: u64) {
+    let path = client.member.topic.dir().join("peers");
+    let peers = std::fs::File::options().write(true).open(path).unwrap();
+    peers.write_all_at(&value.to_ne_bytes(), offset as u64).unwrap();
+}
+
+#[test]
+fn a_damaged_count_of_joins_costs_no_time() {
+    let (_root, client, server) = pair();
+    drop(server);
+    damage(&client, JOINED_OFFSET, u64::MAX);
+    let from = Instant::now();
+    assert!(matches!(client.send(b"1"), Err(Error::NoServer { .. })));
+    assert!(from.elapsed() < Duration::from_secs(1), "{:?}", from.elapsed());
+}
+
+/// Claims call `index` of `client` for `server`.
+fn claim(client: &Client, index: u32, server: u32) {
+    let call = client.member.topic.call(client.member.topic.index(), index).unwrap();
+    assert!(call.claim(call.state(), server));
+}
+
+/// Asks again and again, as one that has other things to do in between; what it learns.
+fn learns(mut ask: impl FnMut() -> Option<Error>) -> Error {
+    let from = Instant::now();
+    loop {
+        if let Some(error) = ask() {
+            return error;
+        }
+        assert!(from.elapsed() < Duration::from_secs(5), "it would ask for ever");
+        std::thread::sleep(Duration::from_millis(25));
+    }
+}
+
+#[test]
+fn each_task_looks_for_its_own_server() {
+    let (_root, client, server) = pair();
+    let (mut slow, mut lost) = (client.send(b"1").unwrap(), client.send(b"2").unwrap());
+    claim(&client, 0, server.member.topic.index());
+    claim(&client, 1, 5);
+    let mut context = Context::from_waker(Waker::noop());
+    let learnt = learns(|| {
+        assert!(Pin::new(&mut slow).poll(&mut context).is_pending());
+        match Pin::new(&mut lost).poll(&mut context) {
+            Poll::Ready(result) => result.err(),
+            Poll::Pending => None,
+        }
+    });
+    assert!(matches!(learnt, Error::Corrupt { .. }), "{learnt}");
+}
+
+#[test]
+fn who_never_sleeps_looks_for_its_server_too() {
+    let (_root, client, _server) = pair();
+    for index in 0..2 {
+        let mut pending = client.send(b"1").unwrap();
+        claim(&client, 0, 5);
+        let learnt = learns(|| match index {
+            0 => pending.try_reply().err(),
+            _ => pending.wait_timeout(Duration::ZERO).err(),
+        });
+        assert!(matches!(learnt, Error::Corrupt { .. }), "{learnt}");
+    }
+}
+
+/// Says that `participant` is being recovered, by somebody who was stopped in it: the lock is not to be had.
+fn recovers_for_ever(client: &Client, participant: u32) {
+    let recovering = status::with_state(client.member.topic.status(participant), status::RECOVERING);
+    damage(client, STATUS_OFFSET + 8 * participant as usize, recovering);
+}
+
+#[test]
+fn nobody_waits_for_a_server_whose_recoverer_was_stopped() {
+    let (_root, client, server) = pair();
+    let mut pending = client.send(b"1").unwrap();
+    claim(&client, 0, server.member.topic.index());
+    recovers_for_ever(&client, server.member.topic.index());
+    let learnt = pending.wait_timeout(Duration::from_secs(5));
+    assert!(matches!(learnt, Err(Error::PeerDied)), "{learnt:?}");
+}
+
+#[test]
+fn nobody_waits_for_a_client_whose_recoverer_was_stopped() {
+    let (_root, client, server) = pair();
+    let _pending = client.send(b"all").unwrap();
+    let mut request = server.receive().unwrap();
+    assert!(request.send_part(b"1").unwrap());
+    recovers_for_ever(&client, client.member.topic.index());
+    assert!(!request.send_part(b"2").unwrap());
+}
+
+#[test]
+fn a_waker_that_panics_is_its_own_affair() {
+    struct Panics;
+    impl std::task::Wake for Panics {
+        fn wake(self: std::sync::Arc<Self>) {
+            panic!("meant to: a waker that panics");
+        }
+    }
+    struct Tells(std::sync::mpsc::Sender<()>);
+    impl std::task::Wake for Tells {
+        fn wake(self: std::sync::Arc<Self>) {
+            let _ = self.0.send(());
+        }
+    }
+    let (_root, client, _server) = pair();
+    let mut pending = client.send(b"1").unwrap();
+    let mut poll = |waker: Waker| Pin::new(&mut pending).poll(&mut Context::from_waker(&waker)).is_pending();
+    assert!(poll(std::sync::Arc::new(Panics).into()));
+    std::thread::sleep(Duration::from_millis(100));
+    let (tell, told) = std::sync::mpsc::channel();
+    assert!(poll(std::sync::Arc::new(Tells(tell)).into()));
+    told.recv_timeout(Duration::from_secs(5)).expect("nobody wakes tasks any more");
 }

@@ -5,6 +5,7 @@
 //! sleep (P1 of `wait.rs`). The server that answers counts in the client's word of wakes, on which this thread sleeps; it wakes all tasks,
 //! which look for themselves. It does so now and then in any case, for those whose servers died.
 
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -58,7 +59,11 @@ impl Watcher {
 
     /// Has `waker` called when something may have come, once.
     pub(super) fn add(&self, waker: &Waker) {
-        self.shared.wakers().push(waker.clone());
+        let mut wakers = self.shared.wakers();
+        // A task may be polled often between two wakes, which wakes nobody twice.
+        if !wakers.iter().any(|other| other.will_wake(waker)) {
+            wakers.push(waker.clone());
+        }
     }
 }
 
@@ -69,7 +74,10 @@ fn watch(shared: &Shared) {
         let seen = shared.wakes.load(Acquire);
         // Taken out first: a waker may poll at once, and come back here.
         let wakers = std::mem::take(&mut *shared.wakers());
-        wakers.into_iter().for_each(Waker::wake);
+        for waker in wakers {
+            // One that panics, which was reported, must not keep the others from being woken.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
         futex::wait(shared.wakes, seen, LONGEST_SLEEP);
     }
 }
@@ -82,7 +90,7 @@ impl Drop for Watcher {
             self.shared.is_over.store(true, Ordering::Relaxed);
             self.shared.wakes.fetch_add(1, crate::sync::Ordering::SeqCst);
             futex::wake_all(self.shared.wakes);
-            // It has nothing to say but a panic of somebody's waker, which was reported.
+            // It has nothing to say.
             let _ = thread.join();
         } else {
             std::mem::forget(thread);

@@ -312,20 +312,13 @@ impl Topic {
         self.files.peers.status().get(q as usize).map_or(status::FREE, |word| word.load(Ordering::Acquire))
     }
 
-    /// Whether participant `q` is a server, in whatever state.
-    pub(crate) fn is_server(&self, q: u32) -> bool {
-        status::is_server(self.status(q))
-    }
-
-    /// Whether participant `q` is a client, in whatever state.
-    pub(crate) fn is_client(&self, q: u32) -> bool {
-        status::is_client(self.status(q))
-    }
-
     /// A server that is LIVE as far as its status says, and that status.
     pub(crate) fn some_server(&self) -> Option<(u32, u64)> {
-        (0..self.files.peers.joined() as u32)
-            .map(|q| (q, self.status(q)))
+        let peers = &self.files.peers;
+        (0..)
+            .zip(peers.status())
+            .take(peers.joined())
+            .map(|(q, word)| (q, word.load(Ordering::Acquire)))
             .find(|&(_, word)| is_live_server(word))
     }
 
@@ -386,6 +379,11 @@ impl Topic {
 /// Whether `word` is the status of a server that takes requests.
 pub(crate) fn is_live_server(word: u64) -> bool {
     status::is_server(word) && status::state(word) == status::LIVE
+}
+
+/// Whether `word` is the status of a client that takes replies.
+pub(crate) fn is_live_client(word: u64) -> bool {
+    status::is_client(word) && status::state(word) == status::LIVE
 }
 
 fn segments_of<'a>(ring: &'a Mapping, geometry: &Geometry) -> &'a [Word] {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a victim does as a client or a server of a service.
 
+use std::future::Future;
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use shm::{Client, ClientOptions, Pending, Reply, Request, Server, ServerOptions};
@@ -163,6 +166,13 @@ fn sent(victim: &mut Victim) {
     victim.send();
 }
 
+/// As a task: the first that waits starts the client's thread.
+fn polled(victim: &mut Victim) {
+    sent(victim);
+    let (_, pending) = &mut victim.calling().pending[0];
+    assert!(Pin::new(pending).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+}
+
 /// There are others' requests, which it takes.
 fn took(victim: &mut Victim) {
     victim.serve();
@@ -239,6 +249,10 @@ pub const ALL: &[Operation] = &[
         let (_, pending) = &mut v.calling().pending[0];
         assert!(pending.wait_timeout(Duration::from_millis(1)).unwrap().is_none());
     }),
+    operation("wait for a reply, as a task", Around::Service, polled, |v| {
+        let (_, pending) = &mut v.calling().pending[0];
+        assert!(Pin::new(pending).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }),
     // Serving.
     operation("take a request", Around::Service, Victim::serve, |v| assert!(v.serving().take())),
     operation("pass over what was cancelled", Around::Service, cancelled_first, |v| {
@@ -292,6 +306,7 @@ pub const ALL: &[Operation] = &[
         v.serving().requests.drain(..).for_each(std::mem::forget);
         v.serving = None;
     }),
+    operation("leave as a client whose tasks waited", Around::Service, polled, |v| v.calling = None),
     operation("leave last, as a client", Around::NoService, Victim::call, |v| v.calling = None),
     operation("leave last, as a server", Around::NoService, Victim::serve, |v| v.serving = None),
     // Clearing up.

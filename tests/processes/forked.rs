@@ -6,7 +6,10 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use shm::{Error, Loan, PlainLoan, Publisher, PublisherOptions, Sample, Subscriber};
+use shm::{
+    Client, ClientOptions, Error, Loan, PlainLoan, Publisher, PublisherOptions, Sample, Server,
+    ServerOptions, Subscriber,
+};
 
 use crate::support::child::{Child, Parent};
 use crate::support::{publishing, subscribing, Root};
@@ -225,5 +228,68 @@ fn the_child_of_a_dead_parent_does_not_keep_it_alive() {
     assert_eq!(&*subscriber.receive().unwrap(), b"anew");
     drop(orphan);
     drop((publisher, subscriber));
+    root.assert_empty();
+}
+
+/// Forks with calls in all states; afterwards all of them still work.
+pub fn calls_and_forks(mut parent: Parent) {
+    let root = Some(PathBuf::from(parent.text()));
+    let server =
+        Server::with_options("s", &ServerOptions { root: root.clone(), ..Default::default() }).unwrap();
+    let client = Client::with_options("s", &ClientOptions { root, ..Default::default() }).unwrap();
+    let (server, client) = (&server, &client);
+    let [begun, replying, mut streaming, answered, mut queued] = [(); 5].map(|()| client.send(b"?").unwrap());
+    let [request, to_reply, mut stream, to_answer] = [(); 4].map(|()| server.receive().unwrap());
+    assert!(to_answer.reply(b"!").unwrap() && stream.send_part(b"1").unwrap());
+    let (reply, part) = (answered.wait().unwrap(), streaming.next().unwrap().unwrap());
+    let (mut loan, mut reply_loan) = (client.loan(5).unwrap(), to_reply.loan(5).unwrap());
+    let child = fork();
+    if child == 0 {
+        end(succeeds(move || {
+            assert_forked(client.loan(1));
+            assert_forked(client.send(b"x"));
+            assert_forked(client.call_timeout(b"x", Duration::ZERO));
+            assert_forked(client.memory());
+            assert_forked(loan.resize(1));
+            assert_forked(loan.resize(100_000));
+            assert_forked(loan.send());
+            assert_forked(queued.try_reply());
+            assert_forked(queued.wait_timeout(Duration::ZERO));
+            assert_forked(queued.next());
+            assert_forked(begun.wait());
+            replying.cancel();
+            assert_forked(streaming.next());
+            assert_forked(server.try_receive());
+            assert_forked(server.receive_timeout(LONG));
+            assert_forked(server.memory());
+            assert_eq!(server.waiting(), 0);
+            assert!(request.is_cancelled() && request.function() == 0);
+            assert_forked(stream.send_part(b"2"));
+            assert_forked(stream.finish());
+            assert_forked(request.fail(1, "no"));
+            assert_forked(reply_loan.resize(1));
+            assert_forked(reply_loan.resize(100_000));
+            assert_forked(reply_loan.send());
+            assert!(format!("{client:?} {server:?} {reply:?} {queued:?}").contains("len: 1"));
+            drop((reply, part, queued, streaming));
+        }));
+    }
+    assert_eq!(wait_for(child), 0);
+    assert_eq!((&*reply, &*part), (&b"!"[..], &b"1"[..]));
+    assert!(stream.finish().unwrap() && streaming.next().unwrap().is_none());
+    reply_loan.fill(7);
+    assert!(reply_loan.send().unwrap() && request.reply(b"late").unwrap());
+    assert_eq!((&*replying.wait().unwrap(), &*begun.wait().unwrap()), (&[7; 5][..], &b"late"[..]));
+    assert_eq!(server.waiting(), 1);
+    server.receive().unwrap().reply(b"last").unwrap();
+    assert_eq!(&*queued.next().unwrap().unwrap(), b"last");
+    loan.fill(1);
+    drop(loan.send().unwrap());
+}
+
+#[test]
+fn calls_are_their_makers_too() {
+    let root = Root::new();
+    Child::start("forked::calls_and_forks", &[&root.text()]).finish();
     root.assert_empty();
 }

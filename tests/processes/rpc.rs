@@ -255,6 +255,73 @@ fn a_client_learns_soon_that_its_server_was_killed() {
 }
 
 #[test]
+fn a_client_that_only_asks_learns_soon_that_its_server_was_killed() {
+    let root = Root::new();
+    let client = client(root.path());
+    let mut living = start_holder(&root);
+    let mut asked_first = send(&client, Id { publisher: 1, sequence: 0 }).unwrap();
+    living.expect("holding");
+    for sequence in 1..rounds(6) {
+        let mut holder = start_holder(&root);
+        let mut pending = send(&client, Id { publisher: 1, sequence }).unwrap();
+        holder.expect("holding");
+        let from = Instant::now();
+        let (learnt, took) = learns(holder, || loop {
+            assert!(from.elapsed() < LONG, "it would ask for ever");
+            assert!(asked_first.try_reply().unwrap().is_none());
+            match pending.try_reply() {
+                Ok(None) => std::thread::yield_now(),
+                ended => break ended,
+            }
+        });
+        assert!(matches!(learnt, Err(Error::PeerDied)), "{learnt:?}");
+        assert!(took < SOON, "{took:?}");
+    }
+    drop(asked_first);
+    living.kill();
+    assert_clean(&root, 1);
+    drop(client);
+    root.assert_empty();
+}
+
+/// Sends as many requests as the queue takes, for nobody, until it is killed.
+pub fn fills_the_queue(mut parent: Parent) {
+    let client = client_of_a_small_queue(Path::new(&parent.text()));
+    let mut all: Vec<Pending<'_>> = Vec::new();
+    while let Ok(pending) = client.send(b"1") {
+        all.push(pending);
+    }
+    parent.say_and_wait("full");
+}
+
+fn client_of_a_small_queue(root: &Path) -> Client {
+    let options = ClientOptions { capacity: CALLS / 2, wait_for_server: true, ..client_options(root) };
+    Client::with_options(SERVICE, &options).unwrap()
+}
+
+#[test]
+fn what_a_killed_client_sent_fills_no_queue() {
+    let root = Root::new();
+    let client = client_of_a_small_queue(root.path());
+    let mut dead = Child::start("rpc::fills_the_queue", &[&root.text()]);
+    dead.expect("full");
+    assert!(matches!(client.send(b"2"), Err(Error::QueueFull { .. })));
+    dead.kill();
+    let from = Instant::now();
+    let pending = loop {
+        match client.send(b"2") {
+            Ok(pending) => break pending,
+            Err(Error::QueueFull { .. }) => assert!(from.elapsed() < LONG, "the dead keep it full"),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    drop(pending);
+    assert_clean(&root, 1);
+    drop(client);
+    root.assert_empty();
+}
+
+#[test]
 fn an_idempotent_call_is_answered_by_another_server() {
     let (root, beside) = (Root::new(), tempfile::NamedTempFile::new().unwrap());
     let client = idempotent_client(root.path());
