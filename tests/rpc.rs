@@ -482,3 +482,37 @@ fn what_is_held_stays_as_it_is() {
     assert!(held_request.reply(b"at last").unwrap());
     assert_eq!(&*pending.wait().unwrap(), b"at last");
 }
+
+#[test]
+fn a_reply_without_memory_is_one_request_s_affair() {
+    let root = Root::new();
+    let options = ServerOptions { memory: 20 << 10, ..server_options(&root) };
+    let large = shm::Function::with_options("large", &options, |len: usize| "x".repeat(len)).unwrap();
+    let (too_large, unanswered, after) = while_served(&large, || {
+        let caller = caller(&root, "large", None);
+        let too_large = caller.call::<String>((1 << 20,));
+        // Replies that nobody takes, until there is no room for one more.
+        let client = Client::with_options("large", &client_options(&root)).unwrap();
+        let asked = [0x91, 10]; // the array of one argument, in msgpack
+        let pending: Vec<_> = (0..60).map(|_| client.send(&asked).unwrap()).collect();
+        // Served behind them, if there is memory for its reply.
+        let _ = caller.call::<String>((1,));
+        let unanswered = pending.into_iter().filter_map(|pending| pending.wait().err()).count();
+        (too_large.map(drop), unanswered, caller.call::<String>((10,)).map(|text| text.len()))
+    });
+    assert!(matches!(too_large, Err(Error::Remote { code: shm::code::FAILED, .. })), "{too_large:?}");
+    assert!(unanswered > 0);
+    assert_eq!(after.unwrap(), 10, "it serves on");
+}
+
+#[test]
+fn a_damaged_head_is_said_and_keeps_nobody() {
+    let root = Root::new();
+    let (server, client) = (server(&root), client(&root));
+    let mut pending = client.send(b"1").unwrap();
+    // The head lies a cache line behind the tail: see src/topic/layout.rs.
+    let ring = std::fs::File::options().write(true).open(root.path().join("+service/ring")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&ring, &(1u64 << 40).to_ne_bytes(), 256 + 64).unwrap();
+    assert!(matches!(server.receive(), Err(Error::Corrupt { .. })));
+    assert!(matches!(pending.next(), Err(Error::Corrupt { .. })));
+}

@@ -451,7 +451,8 @@ impl<'a> Pending<'a> {
             let mut spin = self.client.spin.get();
             let changed = spin.until(|| call.state() != seen);
             self.client.spin.set(spin);
-            if changed {
+            // Also when it changes all the time, which takes damage.
+            if changed && deadline.is_none_or(|deadline| Instant::now() < deadline) {
                 continue;
             }
             let left = match deadline {
@@ -459,7 +460,11 @@ impl<'a> Pending<'a> {
                 Some(deadline) => deadline.saturating_duration_since(Instant::now()),
             };
             if left.is_zero() {
-                return self.look_for_the_dead_at_times(seen).map(|()| None);
+                self.look_for_the_dead_at_times(seen)?;
+                return match self.look()? {
+                    Progress::Reply(reply) => Ok(Some(reply)),
+                    Progress::End | Progress::None(_) => Ok(None),
+                };
             }
             let topic = &self.client.member.topic;
             let wakes = topic.own_wakes(topic.index());
@@ -488,6 +493,9 @@ impl<'a> Pending<'a> {
             Stage::Claimed(server) => self.look_for(server, seen),
             Stage::Queued => {
                 let is_served = client.is_served_by_the_living()?;
+                if client.member.topic.queue().is_damaged() {
+                    return Err(self.damaged());
+                }
                 if !is_served && !client.wait_for_server && client.call_words(self.index)?.taken(seen, None) {
                     self.finish();
                     return Err(client.no_server());

@@ -31,6 +31,8 @@ pub mod code {
 
 /// How long a server sleeps before it looks whether it is to stop.
 const PATIENCE: Duration = Duration::from_millis(20);
+/// Requests that may fail in a row: as many as the largest queue of one client's calls, and then some.
+const MOST_FAILURES: u32 = 10_000;
 /// The function that every [`Service`] has: gives the names of the others.
 const LIST: &str = "shm.list";
 
@@ -194,7 +196,7 @@ impl Function {
     /// Serves calls until it is stopped.
     ///
     /// # Errors
-    /// Those of [`serve_once`](Self::serve_once).
+    /// Those of [`serve_once`](Self::serve_once), when they don't cease; one request that fails is given up.
     pub fn serve(&self) -> Result<()> {
         self.service.serve()
     }
@@ -291,7 +293,7 @@ impl Service {
     /// Serves calls until it is stopped.
     ///
     /// # Errors
-    /// Those of [`serve_once`](Self::serve_once).
+    /// Those of [`serve_once`](Self::serve_once), when they don't cease; one request that fails is given up.
     pub fn serve(&self) -> Result<()> {
         self.serve_with(&self.server)
     }
@@ -342,15 +344,18 @@ struct Dispatch<'a> {
 }
 
 impl Dispatch<'_> {
-    /// An error in one thread ends all.
+    /// What fails about one request, such as memory for its reply, is that one's: it is given up, its client gets
+    /// [`Error::NoReply`], and serving goes on. So many failures in a row aren't about requests; they end all threads.
     fn serve(&self, server: &Server) -> Result<()> {
+        let mut failures = 0;
         while !self.stop.is_set() {
             let served = match server.receive_timeout(PATIENCE) {
                 Ok(Some(request)) => self.dispatch(request),
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),
             };
-            if served.is_err() {
+            failures = if served.is_err() { failures + 1 } else { 0 };
+            if failures > MOST_FAILURES || matches!(served, Err(Error::Forked)) {
                 self.stop.stop();
                 return served;
             }

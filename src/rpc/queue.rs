@@ -127,6 +127,13 @@ impl<'a> Queue<'a> {
         self.ring.is_filled(self.head())
     }
 
+    /// Whether `head` is beyond the end, against Q1: somebody wrote over it, and nothing will ever be taken.
+    pub(crate) fn is_damaged(&self) -> bool {
+        let head = self.head();
+        // The end after the head: it was there before the head could come to it.
+        head > self.ring.end()
+    }
+
     /// How many entries wait to be taken, stale ones included.
     pub(crate) fn len(&self) -> u64 {
         self.ring.end().saturating_sub(self.head())

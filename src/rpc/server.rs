@@ -87,9 +87,7 @@ impl Server {
         });
         match (taken, found) {
             (Taken::Claimed, Some((id, chunk))) => self.begin(id, chunk, hold).map(Some),
-            (Taken::Damaged, _) => {
-                Err(Error::corrupt(topic.dir().join("ring"), "its requests are ahead of what was taken"))
-            }
+            (Taken::Damaged, _) => Err(self.damaged()),
             _ => Ok(None),
         }
     }
@@ -155,7 +153,8 @@ impl Server {
             let mut spin = self.spin.get();
             let came = spin.until(|| topic.queue().has_some());
             self.spin.set(spin);
-            if came {
+            // Also when others were faster each time: that could go on for ever.
+            if came && deadline.is_none_or(|deadline| Instant::now() < deadline) {
                 continue;
             }
             let left = match deadline {
@@ -163,10 +162,13 @@ impl Server {
                 Some(deadline) => deadline.saturating_duration_since(Instant::now()),
             };
             if left.is_zero() {
-                return Ok(None);
+                return self.try_receive();
             }
             let ready = || topic.queue().has_some();
             if !sleep_until(own_bit(topic), topic.wakes(), left.min(LONGEST_SLEEP), ready) {
+                if topic.queue().is_damaged() {
+                    return Err(self.damaged());
+                }
                 self.vain_sleeps.set(self.vain_sleeps.get() + 1);
                 if self.vain_sleeps.get().is_multiple_of(SLEEPS_PER_LOOK) {
                     // A failure here is the next looker's to report.
@@ -174,6 +176,11 @@ impl Server {
                 }
             }
         }
+    }
+
+    fn damaged(&self) -> Error {
+        let what = "what was taken isn't where its requests are";
+        Error::corrupt(self.member.topic.dir().join("ring"), what)
     }
 
     /// How many requests wait for a server. 0 in the child of a fork, for which none does.
