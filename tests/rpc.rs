@@ -486,7 +486,7 @@ fn what_is_held_stays_as_it_is() {
 #[test]
 fn a_reply_without_memory_is_one_request_s_affair() {
     let root = Root::new();
-    let options = ServerOptions { memory: 20 << 10, ..server_options(&root) };
+    let options = ServerOptions { memory: 17 << 10, ..server_options(&root) };
     let large = shm::Function::with_options("large", &options, |len: usize| "x".repeat(len)).unwrap();
     let (too_large, unanswered, after) = while_served(&large, || {
         let caller = caller(&root, "large", None);
