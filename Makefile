@@ -10,7 +10,7 @@ TARGET ?= attach
 SECONDS ?= 60
 SEED ?=
 
-.PHONY: demo test mutations bench bench-quick deps header build install clean fuzz storm
+.PHONY: demo test mutations budgets bench bench-quick deps header build install clean fuzz storm
 
 demo: ## what shm does, in half a minute; FILE=… sends that file
 	@scripts/deps.sh demo
@@ -21,6 +21,9 @@ test: ## everything that must hold before a change lands
 
 mutations: ## takes out each guard of the protocol in turn, and sees that a test notices; ARGS=… takes out those
 	@scripts/mutations.sh $(ARGS)
+
+budgets: ## counts the instructions of a publish, a receive and a call, and compares them with tests/budgets/budgets.txt
+	@scripts/budgets.sh
 
 fuzz: ## searches for files that harm a process; TARGET=attach, in_use, live, audit or rpc, SECONDS=60
 	@scripts/fuzz.sh "$(TARGET)" "$(SECONDS)" $(ARGS)

@@ -131,6 +131,13 @@ step "mutations apply" mutations_apply
 step "documentation's examples" cargo test --workspace --doc
 step "C and C++ tests" test_c_and_cxx
 step "demo" env -u SHM_ROOT SHM_BUILD_DIR="$build" scripts/demo.sh
+if [ "$(uname -m)" != x86_64 ]; then
+  skip "instruction budgets" "they are those of x86-64"
+elif command -v valgrind >/dev/null; then
+  step "instruction budgets" scripts/budgets.sh
+else
+  skip "instruction budgets" "no valgrind"
+fi
 step "packaging" cargo nextest run -p shm-package-tests --no-fail-fast
 step "loom models" loom
 export RUSTUP_AUTO_INSTALL=0
