@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 
-use super::server::{ReplyLoan, Request, Server};
+use super::request::{ReplyLoan, Request};
+use super::server::Server;
 use super::Client;
 use crate::error::{Error, Result};
 use crate::message::{encode_into, FIRST_GUESS};

@@ -51,6 +51,10 @@ mod function;
 #[cfg(not(loom))]
 mod member;
 #[cfg(not(loom))]
+mod pending;
+#[cfg(not(loom))]
+mod request;
+#[cfg(not(loom))]
 mod server;
 #[cfg(not(loom))]
 mod watcher;
@@ -59,12 +63,16 @@ mod watcher;
 mod tests;
 
 #[cfg(not(loom))]
-pub use client::{Client, Pending, Reply, RequestLoan};
+pub use client::{Client, RequestLoan};
 #[cfg(not(loom))]
 pub(crate) use function::hash;
 #[cfg(not(loom))]
 pub use function::{code, Callable, Function, FunctionCaller, Service, Stop};
 #[cfg(not(loom))]
-pub(crate) use server::Draft;
+pub use pending::{Pending, Reply};
 #[cfg(not(loom))]
-pub use server::{ReplyLoan, Request, Server};
+pub(crate) use request::Draft;
+#[cfg(not(loom))]
+pub use request::{ReplyLoan, Request};
+#[cfg(not(loom))]
+pub use server::Server;
