@@ -203,6 +203,9 @@ pub const NOTHING: fn(&mut Victim) = |_| ();
 
 /// The one that takes long.
 pub const SLOW: &str = "sleep until the dead are looked for";
+/// Those that wait for a time, and so sleep once, or more often, or on a busy machine not at all.
+pub const TIMED: [&str; 4] =
+    [SLOW, "receive nothing and sleep", "take nothing and sleep", "wait for a reply, and sleep"];
 
 /// With topics.
 const MESSAGES: &[Operation] = &[
