@@ -4,6 +4,9 @@
 //! A **topic** has any number of [`Publisher`]s and [`Subscriber`]s, in any processes and in any of Rust, C and C++.
 //! A message is written in place in shared memory ([`Publisher::loan`]) and read in place ([`Subscriber::receive`]).
 //!
+//! A **service** has any number of [`Client`]s and [`Server`]s: each request goes to one server and has one end, a reply or an error
+//! ([`Client::call`]). [`Function`] and [`FunctionCaller`] put arguments and results of one's own types on top.
+//!
 //! What is promised:
 //!
 //! - Publishing is lock-free and receiving wait-free; a process that is killed or stopped at any instruction holds up
@@ -15,7 +18,7 @@
 //! - No daemon: who comes first makes the topic, who leaves last takes it away.
 //!
 //! The map of the modules: `topic` is what lies on disk and who takes part, `ring` the lock-free code, `pool` the memory of
-//! payloads, `wait` sleeping and waking, `os` every system call, `ffi` the C ABI. ARCHITECTURE.md leads through them.
+//! payloads, `rpc` calls, `wait` sleeping and waking, `os` every system call, `ffi` the C ABI. ARCHITECTURE.md leads through them.
 
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
