@@ -17,7 +17,7 @@ use crate::wait::{sleep_until, wake_one};
 const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
 /// A request in shared memory, to be replied to. Nobody writes to it while this lives. Dropping it without a reply gives it up: its
-/// client gets [`Error::NoReply`]. In the child of a fork its memory isn't there.
+/// client gets [`Error::NoReply`](crate::Error::NoReply). In the child of a fork its memory isn't there.
 pub struct Request<'a> {
     pub(super) server: &'a Server,
     /// `None` only until it was read.
@@ -62,7 +62,7 @@ impl<'a> Request<'a> {
         self.send(draft, 0)
     }
 
-    /// Replies that the function failed: its caller gets [`Error::Remote`] with `code` and `message`. False: the call is over.
+    /// Replies that the function failed: its caller gets [`Error::Remote`](crate::Error::Remote) with `code` and `message`. False: the call is over.
     ///
     /// # Errors
     /// Those of [`loan`](Self::loan): the request is given up then.
@@ -243,7 +243,7 @@ impl<'a> ReplyLoan<'a> {
     /// Sends the reply. False: the call is over, since its client cancelled it or died.
     ///
     /// # Errors
-    /// [`Error::Forked`].
+    /// [`Error::Forked`](crate::Error::Forked).
     #[inline]
     pub fn send(self) -> Result<bool> {
         let ReplyLoan { mut request, draft } = self;
