@@ -378,3 +378,23 @@ fn leaving_without_a_descriptor_leaves_a_topic_that_can_be_opened() {
     drop((publisher, subscriber));
     assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn messages_of_a_dead_publisher_stay_while_there_is_room_for_others() {
+    let root = tempfile::tempdir().unwrap();
+    let subscriber = subscriber(root.path(), 0);
+    let first = publisher(root.path(), 0);
+    let mut count = 0;
+    // Until each chunk that it has is in the ring.
+    while count == 0 || first.memory().unwrap().free > 0 {
+        first.publish(&[1; 8192]).unwrap();
+        count += 1;
+    }
+    assert!(count < 64);
+    drop(first);
+    publisher(root.path(), 0).publish(&[2; 8192]).unwrap();
+    for _ in 0..count {
+        assert_eq!(subscriber.try_receive().unwrap().expect("it was evicted")[0], 1);
+    }
+    assert_eq!((subscriber.try_receive().unwrap().unwrap()[0], subscriber.lost()), (2, 0));
+}

@@ -376,10 +376,18 @@ impl Pool {
             let wanted = file_size(stride, 1);
             return Err(Error::OutOfMemory { wanted, used: self.used, budget: self.budget });
         }
-        if self.adopt_orphan(topic, payload)? {
-            return Ok(());
+        while self.adopt_orphan(topic, payload)? {
+            if !self.classes[class].free.is_empty() {
+                return Ok(());
+            }
+            // All of its chunks are in the ring, or held: that is no reason to make others pay while there is room.
         }
+        let room = self.budget_left(stride);
         let count = self.growth(topic, class).min(room);
+        if count == 0 {
+            let wanted = file_size(stride, 1);
+            return Err(Error::OutOfMemory { wanted, used: self.used, budget: self.budget });
+        }
         // A file system that can't take many may still take one.
         match self.make_segment(topic, stride, count) {
             Err(Error::NoSpace { .. }) if count > 1 => self.make_segment(topic, stride, 1),
