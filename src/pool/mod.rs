@@ -371,23 +371,15 @@ impl Pool {
         let payload = self.classes[class].payload;
         let stride = class::stride(payload);
         // First of all: this is where a publisher that lives at its budget's edge turns back at each loan.
-        let room = self.budget_left(stride);
-        if room == 0 {
-            let wanted = file_size(stride, 1);
-            return Err(Error::OutOfMemory { wanted, used: self.used, budget: self.budget });
-        }
+        self.room_for(stride)?;
         while self.adopt_orphan(topic, payload)? {
             if !self.classes[class].free.is_empty() {
                 return Ok(());
             }
             // All of its chunks are in the ring, or held: that is no reason to make others pay while there is room.
         }
-        let room = self.budget_left(stride);
-        let count = self.growth(topic, class).min(room);
-        if count == 0 {
-            let wanted = file_size(stride, 1);
-            return Err(Error::OutOfMemory { wanted, used: self.used, budget: self.budget });
-        }
+        // Once more: what was adopted counts.
+        let count = self.growth(topic, class).min(self.room_for(stride)?);
         // A file system that can't take many may still take one.
         match self.make_segment(topic, stride, count) {
             Err(Error::NoSpace { .. }) if count > 1 => self.make_segment(topic, stride, 1),
@@ -410,7 +402,18 @@ impl Pool {
             .min(u64::from(MAX_CHUNKS))
     }
 
-    /// How many chunks of `stride` one more segment may have.
+    /// How many chunks of `stride` one more segment may have: one at least, or it is an error.
+    fn room_for(&self, stride: u64) -> Result<u64> {
+        match self.budget_left(stride) {
+            0 => {
+                let wanted = file_size(stride, 1);
+                Err(Error::OutOfMemory { wanted, used: self.used, budget: self.budget })
+            }
+            room => Ok(room),
+        }
+    }
+
+    /// How many chunks of `stride` the budget has room for beside what is taken.
     fn budget_left(&self, stride: u64) -> u64 {
         self.budget.saturating_sub(self.used).saturating_sub(SEGMENT_ROOM) / stride
     }

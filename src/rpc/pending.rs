@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::call::{Call, CallId, Failure, Stage, State};
 use super::client::Client;
 use super::member::Info;
+use super::LONGEST_SLEEP;
 use crate::error::{Error, Result};
 use crate::pool::{Chunk, Message};
 use crate::ring::ChunkId;
@@ -18,8 +19,6 @@ use crate::topic::is_live_server;
 use crate::topic::layout::status;
 use crate::wait::{say_that_one_waits, sleep_until, wake_one};
 
-/// Bounds every sleep of a client: after each it looks whether its server lives.
-const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 /// Between two looks of those that don't sleep. Tasks are woken a sleep after the last time at the latest, maybe just before this.
 pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 

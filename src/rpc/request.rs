@@ -2,19 +2,16 @@
 //! A request in hand, as its server sees it, and its replies being written.
 
 use std::ops::{Deref, DerefMut};
-use std::time::Duration;
 
 use super::call::{Call, CallId, Stage, State};
 use super::member::{bytes, bytes_mut, Info};
 use super::server::Server;
+use super::LONGEST_SLEEP;
 use crate::error::Result;
 use crate::pool::{Chunk, Message};
 use crate::ring::ChunkId;
 use crate::topic::is_live_client;
 use crate::wait::{sleep_until, wake_one};
-
-/// Bounds every sleep of a server that waits for its stream's client: after each it looks whether that lives.
-const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
 /// A request in shared memory, to be replied to. Nobody writes to it while this lives. Dropping it without a reply gives it up: its
 /// client gets [`Error::NoReply`](crate::Error::NoReply). In the child of a fork its memory isn't there.

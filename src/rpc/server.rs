@@ -10,14 +10,13 @@ use super::call::{named_by, CallId, Stage, State};
 use super::member::Member;
 use super::queue::Taken;
 use super::request::{Draft, Request};
+use super::LONGEST_SLEEP;
 use crate::error::{Error, Result};
 use crate::options::{MemoryInfo, ServerOptions};
 use crate::ring::ChunkId;
 use crate::topic::Role;
 use crate::wait::{own_bit, sleep_until, Spin};
 
-/// Bounds every sleep, so that a wake that was never sent costs no more than this.
-const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 /// Sleeps in vain between two looks for dead participants: about a second.
 const SLEEPS_PER_LOOK: u32 = 50;
 /// Replies out, at least, before those that came back are looked for among all of them and not only the oldest.

@@ -10,15 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
+use super::LONGEST_SLEEP;
 use crate::error::{Error, Result};
 use crate::os::fork::Token;
 use crate::os::futex;
 use crate::sync::Word;
-
-/// Between two looks of a task whose server may have died.
-const LONGEST_SLEEP: Duration = Duration::from_millis(20);
 
 pub(super) struct Watcher {
     shared: Arc<Shared>,
