@@ -22,6 +22,7 @@ mod races;
 mod readonly;
 mod reliable;
 mod rpc;
+mod rpc_storm;
 mod shared_group;
 mod shared_root;
 mod sharing;
@@ -71,12 +72,13 @@ const ROLES: &[support::child::Role] = &[
     ("reliable::waits", reliable::waits),
     ("rpc::calls", rpc::calls),
     ("rpc::calls_and_holds", rpc::calls_and_holds),
-    ("rpc::calls_in_a_storm", rpc::calls_in_a_storm),
     ("rpc::fills_the_queue", rpc::fills_the_queue),
     ("rpc::holds_requests", rpc::holds_requests),
     ("rpc::sends_a_stream", rpc::sends_a_stream),
     ("rpc::serves", rpc::serves),
     ("rpc::takes_of_a_stream", rpc::takes_of_a_stream),
+    ("rpc_storm::calls", rpc_storm::calls),
+    ("rpc_storm::serves", rpc_storm::serves),
     ("shared_group::both_directions", shared_group::both_directions),
     ("shared_group::roots", shared_group::roots),
     ("shared_group::strangers", shared_group::strangers),

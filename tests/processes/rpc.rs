@@ -4,7 +4,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use memmap2::MmapRaw;
@@ -13,7 +12,6 @@ use shm::{Client, ClientOptions, Error, Pending, Request, RootOptions, Server, S
 use crate::support::child::{Child, Parent};
 use crate::support::delay::Delay;
 use crate::support::payload::Id;
-use crate::support::random::Random;
 use crate::support::{rounds, Root};
 
 const SERVICE: &str = "s";
@@ -23,23 +21,23 @@ const CALLS: u32 = 8;
 const LARGEST: usize = 20_000;
 const LONG: Duration = Duration::from_secs(60);
 /// How soon a client learns that its server died, and how far behind its deadline a call may end.
-const SOON: Duration = Duration::from_millis(50);
+pub const SOON: Duration = Duration::from_millis(50);
 
 fn client_options(root: &Path) -> ClientOptions {
     let (root, participants, holds, calls) = (Some(root.into()), PARTICIPANTS, HOLDS, CALLS);
     ClientOptions { root, participants, holds, calls, ..Default::default() }
 }
 
-fn client(root: &Path) -> Client {
+pub fn client(root: &Path) -> Client {
     Client::with_options(SERVICE, &client_options(root)).unwrap()
 }
 
-fn idempotent_client(root: &Path) -> Client {
+pub fn idempotent_client(root: &Path) -> Client {
     let options = ClientOptions { idempotent: true, wait_for_server: true, ..client_options(root) };
     Client::with_options(SERVICE, &options).unwrap()
 }
 
-fn server(root: &Path) -> Server {
+pub fn server(root: &Path) -> Server {
     let (root, participants, holds, calls) = (Some(root.into()), PARTICIPANTS, HOLDS, CALLS);
     let options = ServerOptions { root, participants, holds, calls, ..Default::default() };
     Server::with_options(SERVICE, &options).unwrap()
@@ -48,7 +46,7 @@ fn server(root: &Path) -> Server {
 /// How often each request was begun with: a byte for each number of each client, in a file that outlives all of them.
 struct Claims(MmapRaw);
 
-const CLIENTS: u64 = 256;
+const CLIENTS: u64 = 4;
 const NUMBERS: u64 = 5 << 19;
 
 impl Claims {
@@ -77,7 +75,7 @@ impl Claims {
 }
 
 /// Sends the request that is told by `id`.
-fn send<'a>(client: &'a Client, id: Id) -> shm::Result<Pending<'a>> {
+pub fn send<'a>(client: &'a Client, id: Id) -> shm::Result<Pending<'a>> {
     let mut loan = client.loan(id.len(LARGEST))?;
     id.fill(&mut loan);
     loan.send()
@@ -88,7 +86,7 @@ fn reply_to(id: Id) -> Id {
     Id { publisher: id.publisher + 1_000_000, sequence: id.sequence }
 }
 
-fn answer(request: Request<'_>, id: Id) -> shm::Result<bool> {
+pub fn answer(request: Request<'_>, id: Id) -> shm::Result<bool> {
     let reply = reply_to(id);
     let mut loan = request.loan(reply.len(LARGEST))?;
     reply.fill(&mut loan);
@@ -96,7 +94,7 @@ fn answer(request: Request<'_>, id: Id) -> shm::Result<bool> {
 }
 
 #[track_caller]
-fn check(id: Id, reply: &[u8]) {
+pub fn check(id: Id, reply: &[u8]) {
     assert_eq!(Id::of(reply), reply_to(id));
 }
 
@@ -180,7 +178,7 @@ fn start_servers(root: &Root, claims: &Path, threads: u64) -> Child {
     servers
 }
 
-fn leave(mut child: Child) {
+pub fn leave(mut child: Child) {
     child.say("leave");
     child.finish();
 }
@@ -191,7 +189,7 @@ fn options(root: &Root) -> RootOptions {
 
 /// After the dead were recovered: nothing is amiss, and only the `living` are there.
 #[track_caller]
-fn assert_clean(root: &Root, living: u32) -> TopicAudit {
+pub fn assert_clean(root: &Root, living: u32) -> TopicAudit {
     let refused = shm::gc(&options(root)).unwrap().refused;
     assert!(refused.is_empty(), "{refused:?}");
     let mut audit = shm::audit(&options(root)).unwrap();
@@ -571,127 +569,4 @@ fn servers_that_come_and_go_leave_no_call_unanswered() {
         assert!(claims.of(client).take(count as usize).all(|claims| claims == 1));
     }
     root.assert_empty();
-}
-
-/// Calls until it is told to leave, or killed: each call ends rightly and in time. Says how many ended how.
-pub fn calls_in_a_storm(mut parent: Parent) {
-    let (root, number) = (PathBuf::from(parent.text()), parent.number());
-    let is_idempotent = number % 2 == 1;
-    let client = if is_idempotent { idempotent_client(&root) } else { client(&root) };
-    let mut random = Random::new(number);
-    parent.say("in");
-    let (parent, over) = (Arc::new(parent), Arc::new(AtomicBool::new(false)));
-    let (told_by, told) = (parent.clone(), over.clone());
-    // Nobody joins it: a call that ended wrongly ends this process.
-    std::thread::spawn(move || {
-        told_by.hear();
-        told.store(true, Ordering::Relaxed);
-    });
-    let mut counts = [0u64; 4];
-    for sequence in 0..NUMBERS {
-        if over.load(Ordering::Relaxed) {
-            break;
-        }
-        let id = Id { publisher: number, sequence };
-        let timeout = Duration::from_millis(random.below(40));
-        let delay = Delay::start();
-        let ended = send(&client, id).and_then(|mut pending| pending.wait_timeout(timeout));
-        let took = delay.elapsed();
-        assert!(took < timeout + SOON, "{ended:?} of {id:?} after {took:?}, where {timeout:?} were meant");
-        let which = match ended {
-            Ok(Some(reply)) => {
-                check(id, &reply);
-                0
-            }
-            Ok(None) => 1,
-            Err(Error::PeerDied) if !is_idempotent => 2,
-            Err(Error::NoServer { .. }) if !is_idempotent => {
-                std::thread::sleep(Duration::from_millis(1));
-                3
-            }
-            Err(error) => panic!("{id:?}: {error}"),
-        };
-        counts[which] += 1;
-    }
-    parent.say(counts.map(|count| count.to_string()).join(" "));
-}
-
-/// Who is there while random ones of them are killed.
-struct Storm {
-    claims: PathBuf,
-    servers: Vec<Child>,
-    clients: Vec<Child>,
-    /// The number of the next client: none has one of before.
-    next: u64,
-    // Last: not while anybody uses it.
-    root: Root,
-}
-
-impl Storm {
-    fn start_client(&mut self) -> Child {
-        let mut client = Child::start("rpc::calls_in_a_storm", &[&self.root.text(), &self.next]);
-        client.expect("in");
-        self.next += 1;
-        client
-    }
-
-    fn start_server(&self) -> Child {
-        start_servers(&self.root, &self.claims, 2)
-    }
-
-    /// Kills one, and starts another in its place.
-    fn blow(&mut self, which: usize) {
-        if which < self.servers.len() {
-            self.servers.remove(which).kill();
-            self.servers.push(self.start_server());
-        } else {
-            self.clients.remove(which - self.servers.len()).kill();
-            let client = self.start_client();
-            self.clients.push(client);
-        }
-    }
-}
-
-#[test]
-fn whoever_is_killed_each_call_ends_rightly_and_in_time() {
-    let (root, beside) = (Root::new(), tempfile::NamedTempFile::new().unwrap());
-    let claims = Claims::open(beside.path());
-    let mut random = Random::printed();
-    let mut storm =
-        Storm { root, claims: beside.path().into(), servers: Vec::new(), clients: Vec::new(), next: 0 };
-    storm.servers = (0..2).map(|_| storm.start_server()).collect();
-    for _ in 0..3 {
-        let client = storm.start_client();
-        storm.clients.push(client);
-    }
-    let mut kills_of_servers = 0;
-    let (from, wanted) = (Instant::now(), Duration::from_secs(rounds(4).min(80)));
-    while from.elapsed() < wanted && storm.next < CLIENTS {
-        std::thread::sleep(Duration::from_millis(random.below(200)));
-        let which = random.below(5) as usize;
-        kills_of_servers += u64::from(which < 2);
-        storm.blow(which);
-        storm.clients.iter_mut().for_each(|client| assert!(client.is_alive(), "a client ended by itself"));
-    }
-    let mut ended = [0; 4];
-    let number_of_clients = storm.next;
-    for mut client in storm.clients.drain(..) {
-        client.say("leave");
-        let said = client.hear();
-        ended.iter_mut().zip(said.split(' ')).for_each(|(sum, count)| *sum += count.parse::<u64>().unwrap());
-        client.finish();
-    }
-    let [answered, at_deadline, peer_died, no_server] = ended;
-    eprintln!("{answered} answered, {at_deadline} at the deadline, {peer_died} died, {no_server} no server");
-    assert!(answered > 0);
-    for client in 0..number_of_clients {
-        // Only what may be is done twice, and only when a server died of it.
-        let most = if client % 2 == 1 { 1 + kills_of_servers.min(254) as u8 } else { 1 };
-        assert!(claims.of(client).all(|claims| claims <= most), "client {client}");
-    }
-    assert_clean(&storm.root, 2 * 2);
-    drop(client(storm.root.path()));
-    assert_eq!(assert_clean(&storm.root, 2 * 2).orphans, 0);
-    storm.servers.drain(..).for_each(leave);
-    storm.root.assert_empty();
 }
