@@ -161,6 +161,24 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A copier, or the device behind it, failed.
+    #[error("the copier's {call} failed with {status}: {message}")]
+    Copier {
+        /// What it was to do, or the driver's call that failed.
+        call: &'static str,
+        /// The number that it gave.
+        status: i32,
+        /// What it says.
+        message: String,
+    },
+    /// There is no device of that kind here, or nothing that drives it.
+    #[error("no {kind} device can be used: {reason}")]
+    NoDevice {
+        /// The kind of device.
+        kind: &'static str,
+        /// What is missing, and what to do.
+        reason: String,
+    },
     /// The message can't be written as msgpack.
     #[error("cannot write the message as msgpack: {0}")]
     Encode(String),
@@ -183,6 +201,11 @@ impl Error {
     /// Damage found in `file`.
     pub(crate) fn corrupt(file: impl Into<String>, what: impl Into<String>) -> Self {
         Error::Corrupt { file: file.into(), what: what.into() }
+    }
+
+    /// A failed copier.
+    pub(crate) fn copier(call: &'static str, status: i32, message: impl Into<String>) -> Self {
+        Error::Copier { call, status, message: message.into() }
     }
 
     /// A failed system call.

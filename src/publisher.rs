@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytemuck::{NoUninit, Pod};
 
+use crate::copier::SharedCopier;
 use crate::error::{Error, Result};
 use crate::options::{MemoryInfo, PublisherOptions, TopicInfo, DEFAULT_MEMORY};
 use crate::os::realtime_ns;
@@ -107,6 +108,21 @@ impl Publisher {
         Ok(loan.try_publish()?.ok())
     }
 
+    /// Publishes `len` bytes at `from`, in memory of `copier`'s kind, and returns the message's position. Otherwise as
+    /// [`publish`](Self::publish).
+    ///
+    /// # Errors
+    /// Those of [`publish`](Self::publish); [`Error::Copier`]: nothing is published then.
+    ///
+    /// # Safety
+    /// `from` is memory of the copier's kind of at least `len` bytes, and nobody writes to it.
+    pub unsafe fn publish_from(&self, copier: &SharedCopier, from: *const u8, len: usize) -> Result<u64> {
+        let mut loan = self.loan(len)?;
+        // SAFETY: the caller's.
+        unsafe { copier.user_to_shm(&mut loan, from)? };
+        loan.publish()
+    }
+
     /// Lends memory for one `T` of plain data, to fill in place. The content is unspecified.
     ///
     /// # Errors
@@ -163,7 +179,35 @@ pub struct Loan<'a> {
     len: usize,
 }
 
+/// A loan in nobody's hands, while a device writes to it.
+pub(crate) struct Resting {
+    chunk: Chunk,
+    len: usize,
+}
+
+// SAFETY: the address of memory that its publisher has, which moves with it between threads.
+unsafe impl Send for Resting {}
+
+impl Resting {
+    pub(crate) fn as_ptr(&self) -> *mut u8 {
+        self.chunk.payload().as_ptr()
+    }
+}
+
+impl Publisher {
+    /// Takes a loan of this publisher up again.
+    pub(crate) fn resume(&self, Resting { chunk, len }: Resting) -> Loan<'_> {
+        Loan { publisher: self, chunk, len }
+    }
+}
+
 impl Loan<'_> {
+    /// Lays the loan down: it is lost unless it is taken up again.
+    pub(crate) fn rest(self) -> Resting {
+        let this = std::mem::ManuallyDrop::new(self);
+        Resting { chunk: this.chunk, len: this.len }
+    }
+
     /// Makes the message `len` bytes long. What it contains stays, up to the shorter of the lengths; when
     /// `len` is beyond [`capacity`](Self::capacity), it moves to a larger chunk.
     ///

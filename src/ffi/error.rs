@@ -49,6 +49,7 @@ impl From<Error> for Failure {
         match error {
             // The function's own words, and nothing else.
             Error::Remote { code, message } => Failure { status, message: message.into(), code },
+            Error::Copier { status: code, .. } => Failure { status, message: error.to_string().into(), code },
             error => Failure { status, message: error.to_string().into(), code: 0 },
         }
     }
@@ -86,8 +87,8 @@ pub extern "C" fn shm_last_error_message() -> *const c_char {
     words.ok().flatten().unwrap_or(c"".as_ptr())
 }
 
-/// The code that the function gave which was called, when the last call of this thread that failed did so with SHM_ERR_REMOTE;
-/// otherwise 0. `shm_last_error_message` gives the function's own words then.
+/// The code that the function gave which was called, when the last call of this thread that failed did so with SHM_ERR_REMOTE:
+/// `shm_last_error_message` gives the function's own words then. With SHM_ERR_COPIER the number that the copier gave. Otherwise 0.
 #[no_mangle]
 pub extern "C" fn shm_last_error_code() -> i32 {
     LAST_CODE.get()

@@ -67,6 +67,10 @@ pub const SHM_ERR_PEER_DIED: i32 = -24;
 pub const SHM_ERR_NO_REPLY: i32 = -25;
 /// The function that was called failed: `shm_last_error_code` and `shm_last_error_message` are what it says.
 pub const SHM_ERR_REMOTE: i32 = -26;
+/// A copier, or the device behind it, failed: `shm_last_error_code` is what it gave.
+pub const SHM_ERR_COPIER: i32 = -27;
+/// There is no device of that kind here, or nothing that drives it.
+pub const SHM_ERR_NO_DEVICE: i32 = -28;
 
 /// The status that stands for `error`.
 pub(super) fn of(error: &Error) -> i32 {
@@ -95,6 +99,8 @@ pub(super) fn of(error: &Error) -> i32 {
         Error::PeerDied => SHM_ERR_PEER_DIED,
         Error::NoReply => SHM_ERR_NO_REPLY,
         Error::Remote { .. } => SHM_ERR_REMOTE,
+        Error::Copier { .. } => SHM_ERR_COPIER,
+        Error::NoDevice { .. } => SHM_ERR_NO_DEVICE,
     }
 }
 
@@ -141,6 +147,8 @@ fn words(status: i32) -> &'static CStr {
         SHM_ERR_PEER_DIED => c"the server died before it replied",
         SHM_ERR_NO_REPLY => c"the server gave no reply",
         SHM_ERR_REMOTE => c"the function that was called failed",
+        SHM_ERR_COPIER => c"a copier failed",
+        SHM_ERR_NO_DEVICE => c"no device of that kind can be used",
         _ => c"unknown status",
     }
 }

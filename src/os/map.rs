@@ -55,6 +55,11 @@ impl Mapping {
         Ok(Mapping { raw: ManuallyDrop::new(raw), token: Token::current()? })
     }
 
+    /// The process that has it.
+    pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.raw.len()
     }

@@ -31,7 +31,7 @@ use crate::topic::layout::{ChunkHeader, SegmentState, SegmentWord, CHUNK_HEADER}
 use crate::topic::Topic;
 use segment::file_size;
 
-pub(crate) use segment::{NotMapped, Segment};
+pub(crate) use segment::{mark_pinned, NotMapped, Segment};
 pub(crate) use views::{Message, Views};
 
 /// Chunks are made in files of at least this many bytes ...

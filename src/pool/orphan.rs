@@ -50,6 +50,7 @@ impl Pool {
                 Ok(mapped)
                     if mapped.payload_size() == payload
                         && self.used + mapped.size() <= self.budget
+                        && !mapped.is_pinned()
                         && !is_named_by_a_call(topic, segment) =>
                 {
                     self.adopt(topic, segment, mapped);

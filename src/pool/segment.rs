@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 use bytemuck::Zeroable;
 use rustix::io::Errno;
 
+use crate::copier::{self, PinAccess};
 use crate::error::{Error, Result};
 use crate::os::dir::{punch, Access, Dir};
 use crate::os::map::Mapping;
@@ -39,6 +40,29 @@ pub(super) fn file_size(stride: u64, count: u32) -> u64 {
     SEGMENT_HEADER as u64 + stride * u64::from(count)
 }
 
+impl Drop for Segment {
+    fn drop(&mut self) {
+        // In the child of a fork the mapping isn't there.
+        if self.map.token().is_ours() {
+            copier::unmapped(self.map.token(), self.map.base());
+        }
+    }
+}
+
+/// Where a segment says that it was pinned.
+const PINNED: usize = std::mem::offset_of!(SegmentHeader, pinned);
+
+/// Says in the header of a segment that a device may write to it from now on.
+///
+/// # Safety
+/// `start` is the start of a writable mapping of a segment.
+pub(crate) unsafe fn mark_pinned(start: *mut u8) {
+    // SAFETY: the caller's; the word is inside the header and aligned, and all use it as an atomic.
+    let word = unsafe { &*start.add(PINNED).cast::<Word>() };
+    // Release: who recovers this publisher sees it, as everything that it wrote.
+    word.store(1, Ordering::Release);
+}
+
 impl Segment {
     /// Makes the file of `segment`, whose entry says CREATING.
     pub(super) fn create(
@@ -65,7 +89,16 @@ impl Segment {
         let map = Mapping::new(&file, size, Access::ReadWrite, &path)
             // Only what was made here: a file that was there before is another's.
             .inspect_err(|_| topic.dir().remove_file(&name))?;
-        Ok(Segment { map, generation, stride, count })
+        Ok(Segment::of(map, Access::ReadWrite, generation, stride, count))
+    }
+
+    fn of(map: Mapping, access: Access, generation: u32, stride: u64, count: u32) -> Segment {
+        let access = match access {
+            Access::ReadOnly => PinAccess::Read,
+            Access::ReadWrite => PinAccess::Write,
+        };
+        copier::mapped(map.token(), map.base(), map.len(), access);
+        Segment { map, generation, stride, count }
     }
 
     /// Maps the existing file of `segment`.
@@ -108,7 +141,7 @@ impl Segment {
             return Err(Error::corrupt(path, format!("it says {count} chunks of {stride} bytes")));
         }
         let map = Mapping::new(file, file_size(stride, count), access, path)?;
-        Ok(Segment { map, generation: header.generation, stride, count })
+        Ok(Segment::of(map, access, header.generation, stride, count))
     }
 
     /// Gives the memory back, though subscribers may still have the file mapped, and removes the file.
@@ -118,6 +151,13 @@ impl Segment {
             punch(&file, file.metadata().map_or(0, |data| data.len()));
         }
         topic.dir().remove_file(&name);
+    }
+
+    /// Whether a device may be writing to it, also after its publisher's death.
+    pub(super) fn is_pinned(&self) -> bool {
+        let word = self.map.words(PINNED, 1).first();
+        // Acquire: pairs with the store in `mark_pinned`, which is long past: its publisher is dead.
+        word.is_none_or(|word| word.load(Ordering::Acquire) != 0)
     }
 
     #[inline]

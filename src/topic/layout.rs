@@ -71,7 +71,10 @@ pub(crate) struct SegmentHeader {
     pub(crate) instance: u64,
     /// Bytes from one chunk to the next, header included.
     pub(crate) stride: u64,
-    pub(crate) reserved: [u64; 11],
+    /// 1: a device may write to it, even a while after its publisher was killed; so no other publisher does. A word of its own: it is
+    /// written when others have the file mapped.
+    pub(crate) pinned: u64,
+    pub(crate) reserved: [u64; 10],
 }
 
 pub(crate) const SEGMENT_HEADER: usize = LINE;

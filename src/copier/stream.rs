@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Publishing what a device copies in its own time.
+//!
+//! A message is loaned and its copy begun at once; whoever says that the copy has ended publishes it. So the order of messages of one
+//! stream is that of the stream, and between streams that of their ends. A loan that isn't in anybody's hands meanwhile is a [`Resting`] one.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Done, SharedCopier, Stream};
+use crate::error::Result;
+use crate::options::TopicInfo;
+use crate::publisher::{Publisher, Resting};
+
+/// Publishes messages that a copier copies on streams: each becomes visible when its stream has come to it.
+///
+/// Any threads use it at once. Dropping it waits until all that was begun has ended, as a device that isn't stuck sees to.
+pub struct StreamPublisher {
+    shared: Arc<Shared>,
+    copier: SharedCopier,
+}
+
+struct Shared {
+    publisher: Mutex<Publisher>,
+    progress: Mutex<Progress>,
+    /// With `progress`: something has ended.
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct Progress {
+    begun: u64,
+    ended: u64,
+    /// What the first one that failed since the last look failed with.
+    failed: Option<crate::Error>,
+}
+
+/// How long the publisher is kept from others while the gate of a reliable subscriber is shut.
+const TURN: Duration = Duration::from_millis(1);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Neither a publisher nor the counts are left halfway by a panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl StreamPublisher {
+    /// Publishes with `publisher`, and copies with `copier`.
+    pub fn new(publisher: Publisher, copier: SharedCopier) -> StreamPublisher {
+        let (publisher, progress) = (Mutex::new(publisher), Mutex::default());
+        StreamPublisher { shared: Arc::new(Shared { publisher, progress, ended: Condvar::new() }), copier }
+    }
+
+    /// Has `len` bytes at `from`, in memory of the copier's kind, copied and published when `stream` comes to it. Doesn't wait for that;
+    /// while a reliable subscriber has yet to read what would be overwritten, what is behind it on the stream may wait. How it ended, says
+    /// [`wait`](Self::wait).
+    ///
+    /// # Errors
+    /// Those of [`Publisher::loan`].
+    ///
+    /// # Safety
+    /// Until it has ended, `from` is memory of the copier's kind of at least `len` bytes, and nobody writes to it but on `stream`, before
+    /// or behind this.
+    pub unsafe fn publish(&self, from: *const u8, len: usize, stream: Stream) -> Result<()> {
+        let resting = lock(&self.shared.publisher).loan(len)?.rest();
+        lock(&self.shared.progress).begun += 1;
+        let to = resting.as_ptr();
+        let (shared, copier) = (self.shared.clone(), self.copier.clone());
+        let done = Done::new(move |copied| {
+            shared.end(resting, copied);
+            drop(copier);
+        });
+        // SAFETY: the caller's; the loan is nobody's until `done` is called.
+        unsafe { self.copier.user_to_shm_on_stream(to, from, len, stream, done) };
+        Ok(())
+    }
+
+    /// Waits until everything that was begun before has ended, but not longer than `timeout`: false. Fails with what the first of those
+    /// failed with that weren't reported yet; what failed isn't published.
+    ///
+    /// # Errors
+    /// [`Error::Copier`](crate::Error::Copier); those of [`Loan::publish`](crate::Loan::publish).
+    pub fn wait(&self, timeout: Duration) -> Result<bool> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut progress = lock(&self.shared.progress);
+        let until = progress.begun;
+        while progress.ended < until {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(false);
+            }
+            progress = self.shared.sleep(progress, left);
+        }
+        progress.failed.take().map_or(Ok(true), Err)
+    }
+
+    /// The topic's sizes.
+    pub fn info(&self) -> TopicInfo {
+        lock(&self.shared.publisher).info()
+    }
+}
+
+impl Shared {
+    /// Publishes the loan whose copy has ended, or discards it.
+    fn end(&self, resting: Resting, copied: Result<()>) {
+        let ended = match copied {
+            Ok(()) => self.publish(resting),
+            Err(error) => {
+                drop(lock(&self.publisher).resume(resting));
+                Err(error)
+            }
+        };
+        let mut progress = lock(&self.progress);
+        progress.ended += 1;
+        if let Err(error) = ended {
+            progress.failed.get_or_insert(error);
+        }
+        self.ended.notify_all();
+    }
+
+    fn publish(&self, mut resting: Resting) -> Result<()> {
+        loop {
+            // The gate of a reliable subscriber may be shut for long, and others have loans to make.
+            match lock(&self.publisher).resume(resting).publish_timeout(TURN)? {
+                Ok(_) => return Ok(()),
+                Err(loan) => resting = loan.rest(),
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn sleep<'a>(
+        &self,
+        progress: MutexGuard<'a, Progress>,
+        left: Option<Duration>,
+    ) -> MutexGuard<'a, Progress> {
+        match left {
+            Some(left) => self.ended.wait_timeout(progress, left).unwrap_or_else(PoisonError::into_inner).0,
+            None => self.ended.wait(progress).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+impl Drop for StreamPublisher {
+    fn drop(&mut self) {
+        let mut progress = lock(&self.shared.progress);
+        while progress.ended < progress.begun {
+            progress = self.shared.sleep(progress, None);
+        }
+    }
+}
+
+impl std::fmt::Debug for StreamPublisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamPublisher").field("info", &self.info()).finish_non_exhaustive()
+    }
+}
