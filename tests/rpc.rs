@@ -506,6 +506,23 @@ fn a_reply_without_memory_is_one_request_s_affair() {
 }
 
 #[test]
+fn want_of_memory_is_said_in_words_for_all_who_have_a_budget() {
+    let root = Root::new();
+    let memory = 17 << 10;
+    let server = Server::with_options(SERVICE, &ServerOptions { memory, ..server_options(&root) }).unwrap();
+    let client = Client::with_options(SERVICE, &ClientOptions { memory, ..client_options(&root) }).unwrap();
+    let pending = client.send(b"1").unwrap();
+    let of_server = server.receive().unwrap().reply(&[1; 1 << 20]).unwrap_err().to_string();
+    let of_client = client.send(&[1; 1 << 20]).unwrap_err().to_string();
+    for words in [of_server, of_client] {
+        assert!(words.contains("of the budget of 17408 bytes"), "{words}");
+        assert!(words.contains("requests or replies") && words.contains("yet to take"), "{words}");
+        assert!(!words.contains("publisher"), "{words}");
+    }
+    drop(pending);
+}
+
+#[test]
 fn a_damaged_head_is_said_and_keeps_nobody() {
     let root = Root::new();
     let (server, client) = (server(&root), client(&root));

@@ -38,7 +38,7 @@ enum class status : std::int32_t {
     null_argument = SHM_ERR_NULL,             ///< An argument is null, or the object empty.
     invalid_name = SHM_ERR_INVALID_NAME,      ///< The topic's name can't be used.
     invalid_option = SHM_ERR_INVALID_OPTION,  ///< An option is outside what it may be.
-    out_of_memory = SHM_ERR_OUT_OF_MEMORY,    ///< The publisher's memory can't take the message.
+    out_of_memory = SHM_ERR_OUT_OF_MEMORY,    ///< The memory budget is used up.
     no_space = SHM_ERR_NO_SPACE,              ///< The file system that holds the topics is full.
     no_participant = SHM_ERR_NO_PARTICIPANT,  ///< Every participant entry of the topic is taken.
     no_hold = SHM_ERR_NO_HOLD,                ///< The subscriber holds as many samples as it may.
