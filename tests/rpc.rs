@@ -410,6 +410,45 @@ fn several_functions_share_a_service() {
     root.assert_empty();
 }
 
+/// A result whose drop, after the reply was sent, panics.
+#[derive(serde::Serialize)]
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("meant to: a result that panics when it is dropped");
+    }
+}
+
+/// Serves in three threads until a result's drop panics in the first of them, or in another; what comes of that.
+fn serve_until_a_panic(in_first: bool) -> std::thread::Result<shm::Result<()>> {
+    let root = Root::new();
+    let is_first = || std::thread::current().name() == Some("first");
+    let panic_here = move || (is_first() == in_first).then_some(PanicsWhenDropped);
+    let function = shm::Function::with_options("f", &server_options(&root), panic_here).unwrap();
+    let (stop, caller) = (function.stopper(), caller(&root, "f", None));
+    let serving = std::thread::Builder::new().name("first".into()).spawn(move || function.serve_threads(3));
+    let serving = serving.unwrap();
+    let from = Instant::now();
+    while !serving.is_finished() && from.elapsed() < Duration::from_secs(5) {
+        let _ = caller.call_timeout::<()>([0u8; 0], Duration::from_millis(20));
+    }
+    let has_ended = serving.is_finished();
+    stop.stop();
+    let ended = serving.join();
+    assert!(has_ended, "the other threads serve on");
+    ended
+}
+
+#[test]
+fn a_panic_of_a_serving_thread_is_the_caller_s() {
+    for in_first in [true, false] {
+        let panic = serve_until_a_panic(in_first).expect_err("it is hushed up");
+        let words = panic.downcast_ref::<&str>().copied();
+        assert_eq!(words, Some("meant to: a result that panics when it is dropped"), "in_first: {in_first}");
+    }
+}
+
 /// Runs `future` on this thread.
 fn block_on<F: std::future::Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
