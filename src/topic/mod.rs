@@ -57,6 +57,7 @@ pub(crate) use root::RootPath;
 
 pub use audit::{audit, Audit, Finding, TopicAudit};
 pub use gc::{gc, Collected};
+pub use name::{Kind, Named};
 
 /// Sizes when neither the topic exists nor the caller asks.
 const DEFAULTS: Geometry = Geometry { capacity: 64, participants: 128, holds: 8, calls: 0 };
