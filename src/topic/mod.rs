@@ -183,7 +183,6 @@ pub(crate) struct Topic {
     files: Files,
     q: u32,
     token: Token,
-    /// Of a reliable subscriber: the first position that publishers keep for it.
     start: Option<u64>,
 }
 
@@ -262,6 +261,8 @@ impl Topic {
         self.token
     }
 
+    /// The first position that publishers keep for this participant. `None`: it isn't a reliable subscriber.
+    #[inline]
     pub(crate) fn start(&self) -> Option<u64> {
         self.start
     }
