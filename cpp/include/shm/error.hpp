@@ -250,6 +250,30 @@ inline bool has_nul(const std::string& text) noexcept {
     return text.find('\0') != std::string::npos;
 }
 
+// What every root's options have. `c` becomes the defaults first, and borrows from `options`.
+template <typename Options, typename C>
+status convert_root(const Options& options, std::int32_t (*defaults)(C*), C& c) noexcept {
+    if (has_nul(options.root)) return status::invalid_option;
+    if (const status s = from_c(defaults(&c)); s != status::ok) return s;
+    c.root = options.root.empty() ? nullptr : options.root.c_str();
+    c.has_group = options.group.has_value() ? 1 : 0;
+    c.group = options.group.value_or(0);
+    return status::ok;
+}
+
+// What those of every participant in the topic or service `name` have as well.
+template <typename Options, typename C>
+status convert(const std::string& name, const Options& options, std::int32_t (*defaults)(C*),
+               C& c) noexcept {
+    if (has_nul(name)) return status::invalid_name;
+    if (const status s = convert_root(options, defaults, c); s != status::ok) return s;
+    c.capacity = options.capacity;
+    c.participants = options.participants;
+    c.holds = options.holds;
+    c.mode = options.mode;
+    return status::ok;
+}
+
 template <typename Options>
 [[noreturn]] void throw_not_open(status s, const std::string& topic, const Options& options) {
     if (has_nul(topic) || has_nul(options.root)) throw error(s, "a name holds a NUL byte");

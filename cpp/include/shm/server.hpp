@@ -66,19 +66,11 @@ using server_handle = std::unique_ptr<shm_server, server_deleter>;
 
 inline status open(const std::string& service, const server_options& options,
                    server_handle& handle) noexcept {
-    if (has_nul(service)) return status::invalid_name;
-    if (has_nul(options.root)) return status::invalid_option;
     shm_server_options c{};
-    if (const status s = from_c(shm_server_options_init(&c)); s != status::ok) return s;
-    c.root = options.root.empty() ? nullptr : options.root.c_str();
-    c.capacity = options.capacity;
-    c.participants = options.participants;
-    c.holds = options.holds;
+    const status converted = convert(service, options, shm_server_options_init, c);
+    if (converted != status::ok) return converted;
     c.calls = options.calls;
     c.memory = options.memory;
-    c.mode = options.mode;
-    c.has_group = options.group.has_value() ? 1 : 0;
-    c.group = options.group.value_or(0);
     shm_server* created = nullptr;
     const status s = from_c(shm_server_create(service.c_str(), &c, &created));
     if (s == status::ok) handle.reset(created);

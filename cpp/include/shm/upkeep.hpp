@@ -70,19 +70,10 @@ struct audit_report {
 
 namespace detail {
 
-// `c` borrows from `options`.
-inline status convert(const root_options& options, shm_root_options& c) noexcept {
-    if (has_nul(options.root)) return status::invalid_option;
-    if (const status s = from_c(shm_root_options_init(&c)); s != status::ok) return s;
-    c.root = options.root.empty() ? nullptr : options.root.c_str();
-    c.has_group = options.group.has_value() ? 1 : 0;
-    c.group = options.group.value_or(0);
-    return status::ok;
-}
-
 inline status gc(const root_options& options, collected& done) noexcept {
     shm_root_options c{};
-    if (const status s = convert(options, c); s != status::ok) return s;
+    const status converted = convert_root(options, shm_root_options_init, c);
+    if (converted != status::ok) return converted;
     shm_collected counts{};
     counts.struct_size = sizeof counts;
     const status s = from_c(shm_gc(&c, &counts));
@@ -108,7 +99,8 @@ struct finding_collector {
 // Throws only what keeping the findings throws.
 inline status audit(const root_options& options, audit_report& report) {
     shm_root_options c{};
-    if (const status s = convert(options, c); s != status::ok) return s;
+    const status converted = convert_root(options, shm_root_options_init, c);
+    if (converted != status::ok) return converted;
     shm_audit_summary counts{};
     counts.struct_size = sizeof counts;
     finding_collector collector;
