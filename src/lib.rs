@@ -78,5 +78,5 @@ pub use {
     },
     sample::Sample,
     subscriber::Subscriber,
-    topic::{audit, gc, Audit, Collected, Finding, TopicAudit},
+    topic::{audit, gc, Audit, Collected, Finding, Kind, Named, TopicAudit},
 };

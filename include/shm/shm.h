@@ -245,6 +245,16 @@
 #define SHM_WAIT_FOREVER UINT64_MAX
 
 /**
+ * For what `shm_audit` finds: it is about a topic.
+ */
+#define SHM_KIND_TOPIC 0
+
+/**
+ * For what `shm_audit` finds: it is about a service. A topic and a service may have the same name.
+ */
+#define SHM_KIND_SERVICE 1
+
+/**
  * Calls the functions of a service.
  */
 typedef struct shm_client shm_client;
@@ -584,23 +594,23 @@ typedef struct shm_collected {
      */
     size_t struct_size;
     /**
-     * Topics that nobody used any more, which are gone now.
+     * Topics and services that nobody used any more, which are gone now.
      */
     uint64_t removed;
     /**
-     * Topics that somebody uses.
+     * Topics and services that somebody uses.
      */
     uint64_t in_use;
     /**
-     * Participants that were dead, whose entries and holds were freed in topics that others use.
+     * Participants that were dead, whose entries and holds were freed in what others use.
      */
     uint64_t recovered;
     /**
-     * Directories of topics, or of a root that a group shares, which were never put in place.
+     * Directories of topics or services, or of a root that a group shares, which were never put in place.
      */
     uint64_t swept;
     /**
-     * Topics that were left alone because they are damaged, aren't safe to use or couldn't be worked on.
+     * Topics and services that were left alone because they are damaged, aren't safe to use or couldn't be worked on.
      */
     uint64_t refused;
 } shm_collected;
@@ -618,7 +628,11 @@ typedef struct shm_audit_summary {
      */
     uint64_t topics;
     /**
-     * Publishers and subscribers of all topics that are alive.
+     * The services.
+     */
+    uint64_t services;
+    /**
+     * Participants of all topics and services that are alive.
      */
     uint64_t living;
     /**
@@ -626,7 +640,8 @@ typedef struct shm_audit_summary {
      */
     uint64_t dead;
     /**
-     * Segments of publishers that are gone, which the next publisher takes or deletes once nothing in them is needed.
+     * Segments of participants that are gone, which the next publisher, client or server takes or deletes once nothing in them is
+     * needed.
      */
     uint64_t orphans;
     /**
@@ -634,7 +649,7 @@ typedef struct shm_audit_summary {
      */
     uint64_t findings;
     /**
-     * Directories of topics that were never put in place, or are being taken away, and whose maker is dead.
+     * Directories of topics or services that were never put in place, or are being taken away, and whose maker is dead.
      */
     uint64_t abandoned;
     /**
@@ -1346,44 +1361,44 @@ int32_t shm_reply_loan_send(struct shm_reply_loan *loan);
 void shm_reply_loan_destroy(struct shm_reply_loan *loan);
 
 /**
- * Takes away what the dead left in a root: topics that nobody uses, topics that were never finished, and in topics
- * that are in use the entries and the holds of the dead. Never what is in use.
+ * Takes away what the dead left in a root: topics and services that nobody uses, those that were never finished, and in
+ * those that are in use the entries and the holds of the dead. Never what is in use.
  *
- * The root is for topics alone: an empty directory in it is taken for what a removal left, and goes.
+ * The root is for topics and services alone: an empty directory in it is taken for what a removal left, and goes.
  *
- * Nobody needs to call this: whoever joins a topic does the same for that one. It is for topics that nobody joins
- * any more.
+ * Nobody needs to call this: whoever joins one does the same for it. It is for those that nobody joins any more.
  *
  * `options` may be NULL for the defaults. The caller sets `collected->struct_size` to sizeof(shm_collected) before;
  * the struct stays the caller's. Any thread may call this at any time, several at once.
  *
  * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION, also when `collected->struct_size` isn't the size of such a struct;
- * SHM_ERR_NOT_TRUSTED and SHM_ERR_OS for the root. What can't be done to one topic counts as `refused`, and
- * `shm_audit` says more of it. A root that isn't there has nothing to take away.
+ * SHM_ERR_NOT_TRUSTED and SHM_ERR_OS for the root. What can't be done to one of them counts as `refused`,
+ * and `shm_audit` says more of it. A root that isn't there has nothing to take away.
  */
 int32_t shm_gc(const struct shm_root_options *options,
                struct shm_collected *collected);
 
 /**
- * Looks through all topics of a root, and at the files and the words of each. Changes nothing and takes no part.
+ * Looks through all topics and services of a root, and at the files and the words of each. Changes nothing and takes no
+ * part.
  *
- * It may run at any time and disturbs nobody, but is exact only while nobody joins, leaves, publishes or receives:
+ * It may run at any time and disturbs nobody, but is exact only while nobody joins, leaves, publishes, receives or calls:
  * what is in motion while it looks may be reported though nothing is wrong.
  *
- * `found` may be NULL; otherwise it is called with the topic's name, with words in UTF-8, and with `user_data`, once
- * for each thing that should not be. It is called by this thread and before `shm_audit` returns. Both strings belong
- * to the library and are valid during that call: copy what is to be kept. `found` may call any function of this
- * interface. It must return: a C++ exception or a longjmp must not leave it.
+ * `found` may be NULL; otherwise it is called with SHM_KIND_TOPIC or SHM_KIND_SERVICE, with the name of that topic or
+ * service, with words in UTF-8, and with `user_data`, once for each thing that should not be. It is called by this thread
+ * and before `shm_audit` returns. Both strings belong to the library and are valid during that call: copy what is to be
+ * kept. `found` may call any function of this interface. It must return: a C++ exception or a longjmp must not leave it.
  *
  * `options` may be NULL for the defaults. The caller sets `summary->struct_size` to sizeof(shm_audit_summary)
  * before; the struct stays the caller's. Any thread may call this at any time, several at once.
  *
  * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION, also when `summary->struct_size` isn't the size of such a struct;
- * SHM_ERR_NOT_TRUSTED and SHM_ERR_OS for the root. `found` isn't called then. What can't be read of a topic is a
- * finding, and a root that isn't there has no topics.
+ * SHM_ERR_NOT_TRUSTED and SHM_ERR_OS for the root. `found` isn't called then. What can't be read of one of them
+ * is a finding, and a root that isn't there has none.
  */
 int32_t shm_audit(const struct shm_root_options *options,
-                  void (*found)(const char *topic, const char *finding, void *user_data),
+                  void (*found)(uint32_t kind, const char *name, const char *finding, void *user_data),
                   void *user_data,
                   struct shm_audit_summary *summary);
 

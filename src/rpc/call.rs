@@ -292,39 +292,45 @@ mod tests {
         assert_eq!(State::of(0), State { token: 0, stage: Stage::Idle });
         assert_eq!(State::of(9 << KIND).stage, Stage::Unknown);
     }
-    const TOKEN: u32 = 1;
+
     const SERVER: u32 = 7;
 
-    fn answered() -> (ChunkId, State) {
-        let reply = ChunkId::new(2, 3);
-        (reply, State { token: TOKEN, stage: Stage::Answered(reply) })
+    fn words() -> [Word; WORDS] {
+        std::array::from_fn(|_| Word::new(0))
     }
 
-    fn answered_call(words: &[Word]) -> Call<'_> {
-        let call = Call::new(words);
-        assert!(call.claim(call.queue(ChunkId::new(1, 0)), SERVER));
-        assert!(call.answer(TOKEN, SERVER, answered().0));
-        call
+    /// Queues and claims the call; its token.
+    fn claimed(call: &Call<'_>) -> u32 {
+        let state = call.queue(ChunkId::new(1, 0));
+        assert!(call.claim(state, SERVER));
+        state.token
     }
 
     #[test]
     fn a_stream_that_is_given_up_stays_so_until_its_client_asks() {
-        let words: [Word; WORDS] = std::array::from_fn(|_| Word::new(0));
-        let call = answered_call(&words);
-        assert!(!call.give_up(TOKEN, SERVER), "the client has yet to take the reply");
+        let words = words();
+        let call = Call::new(&words);
+        let token = claimed(&call);
+        assert!(call.answer(token, SERVER, ChunkId::new(2, 3)));
+        assert!(!call.give_up(token, SERVER), "the client has yet to take the reply");
         // The wake for the reply before comes late.
         crate::wait::wake_one((call.eager, 1), &Word::new(0));
-        assert!(call.taken(answered().1, Some(SERVER)));
-        assert!(call.asks_in_vain(TOKEN));
+        assert!(call.taken(call.state(), Some(SERVER)));
+        assert!(call.asks_in_vain(token));
     }
 
     #[test]
     fn who_comes_too_late_to_give_up_leaves_the_next_call_alone() {
-        let words: [Word; WORDS] = std::array::from_fn(|_| Word::new(0));
-        let call = answered_call(&words);
-        assert!(!call.give_up(TOKEN, SERVER));
-        assert!(!call.give_up(TOKEN - 1, SERVER + 1), "the call before was another server's");
-        assert!(call.taken(answered().1, Some(SERVER)));
-        assert!(call.asks_in_vain(TOKEN));
+        let words = words();
+        let call = Call::new(&words);
+        let old = claimed(&call);
+        call.end();
+        let token = claimed(&call);
+        assert!(call.answer(token, SERVER, ChunkId::new(2, 3)));
+        assert!(!call.give_up(token, SERVER));
+        assert!(!call.give_up(old, SERVER + 1), "the call before was another server's");
+        assert!(call.taken(call.state(), Some(SERVER)));
+        assert!(call.asks_in_vain(token));
+        assert!(call.fail(token, SERVER, Failure::Dropped));
     }
 }

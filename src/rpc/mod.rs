@@ -44,8 +44,8 @@ pub(crate) mod queue;
 #[cfg(all(test, loom))]
 mod models;
 
-/// Bounds every sleep of clients, servers and the watcher: after each they look whether the one that they wait for lives, and a wake
-/// that was never sent costs no more than this.
+/// Bounds every sleep of clients, servers and, while a task waits, the watcher: after each they look whether the one that they wait for
+/// lives, and a wake that was never sent costs no more than this.
 #[cfg(not(loom))]
 const LONGEST_SLEEP: std::time::Duration = std::time::Duration::from_millis(20);
 

@@ -321,7 +321,8 @@ impl<'a> Pending<'a> {
 /// The reply, as [`wait`](Pending::wait) gives it; of a stream the next one. Ready again after that: a stream's next ones are awaited by
 /// `&mut pending`.
 ///
-/// The first of a client's futures that has to wait starts a thread, which wakes the tasks and ends with the client.
+/// The first of a client's futures that has to wait starts a thread, which wakes the tasks, sleeps while there are none, takes no signals
+/// and ends with the client.
 ///
 /// ```
 /// # fn block_on<F: std::future::Future>(future: F) -> F::Output { // any executor does

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::call::{Call, Failure, Stage, WORDS};
+use super::call::Stage;
 use super::queue::{Queue, Taken};
 use super::{Client, Pending, Server};
 use crate::options::{ClientOptions, ServerOptions};
@@ -17,46 +17,8 @@ use crate::sync::{Ordering, Word};
 use crate::topic::layout::{status, JOINED_OFFSET, STATUS_OFFSET};
 use crate::Error;
 
-const SERVER: u32 = 7;
-const CHUNK: ChunkId = ChunkId::NULL;
-
 fn words(count: usize) -> Vec<Word> {
     (0..count).map(|_| Word::new(0)).collect()
-}
-
-/// A call that `SERVER` has claimed; its token.
-fn claimed(call: &Call<'_>) -> u32 {
-    let state = call.queue(CHUNK);
-    assert!(call.claim(state, SERVER));
-    state.token
-}
-
-#[test]
-fn a_stream_given_up_stays_so_when_its_client_wakes_the_server() {
-    let words = words(WORDS);
-    let call = Call::new(&words);
-    let token = claimed(&call);
-    // The client took a reply, the server sends another, and gives up before that is taken: only then the client wakes it.
-    assert!(call.answer(token, SERVER, ChunkId::new(1, 0)));
-    assert!(!call.give_up(token, SERVER));
-    call.eager.swap(0, Ordering::SeqCst);
-    assert!(call.taken(call.state(), Some(SERVER)));
-    assert!(call.asks_in_vain(token));
-}
-
-#[test]
-fn a_server_that_comes_too_late_takes_nothing_back_that_another_said() {
-    let words = words(WORDS);
-    let call = Call::new(&words);
-    let old = claimed(&call);
-    call.end();
-    let token = claimed(&call);
-    assert!(call.answer(token, SERVER, ChunkId::new(1, 0)));
-    assert!(!call.give_up(token, SERVER));
-    assert!(!call.give_up(old, 8));
-    assert!(call.taken(call.state(), Some(SERVER)));
-    assert!(call.asks_in_vain(token));
-    assert!(call.fail(token, SERVER, Failure::Dropped));
 }
 
 #[test]

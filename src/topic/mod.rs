@@ -57,6 +57,7 @@ pub(crate) use root::RootPath;
 
 pub use audit::{audit, Audit, Finding, TopicAudit};
 pub use gc::{gc, Collected};
+pub use name::{Kind, Named};
 
 /// Sizes when neither the topic exists nor the caller asks.
 const DEFAULTS: Geometry = Geometry { capacity: 64, participants: 128, holds: 8, calls: 0 };
@@ -182,7 +183,6 @@ pub(crate) struct Topic {
     files: Files,
     q: u32,
     token: Token,
-    /// Of a reliable subscriber: the first position that publishers keep for it.
     start: Option<u64>,
 }
 
@@ -261,6 +261,8 @@ impl Topic {
         self.token
     }
 
+    /// The first position that publishers keep for this participant. `None`: it isn't a reliable subscriber.
+    #[inline]
     pub(crate) fn start(&self) -> Option<u64> {
         self.start
     }

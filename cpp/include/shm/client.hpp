@@ -74,21 +74,13 @@ using client_handle = std::unique_ptr<shm_client, client_deleter>;
 
 inline status open(const std::string& service, const client_options& options,
                    client_handle& handle) noexcept {
-    if (has_nul(service)) return status::invalid_name;
-    if (has_nul(options.root)) return status::invalid_option;
     shm_client_options c{};
-    if (const status s = from_c(shm_client_options_init(&c)); s != status::ok) return s;
-    c.root = options.root.empty() ? nullptr : options.root.c_str();
-    c.capacity = options.capacity;
-    c.participants = options.participants;
-    c.holds = options.holds;
+    const status converted = convert(service, options, shm_client_options_init, c);
+    if (converted != status::ok) return converted;
     c.calls = options.calls;
     c.memory = options.memory;
     c.wait_for_server = options.wait_for_server ? 1 : 0;
     c.idempotent = options.idempotent ? 1 : 0;
-    c.mode = options.mode;
-    c.has_group = options.group.has_value() ? 1 : 0;
-    c.group = options.group.value_or(0);
     shm_client* created = nullptr;
     const status s = from_c(shm_client_create(service.c_str(), &c, &created));
     if (s == status::ok) handle.reset(created);
