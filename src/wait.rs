@@ -38,7 +38,9 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::os::futex;
 use crate::ring::{gate, Gates, Limit};
-use crate::sync::{barrier_after_rmw, fence, store_then_barrier, Ordering, Word};
+pub(crate) use crate::sleep::{say_that_one_waits, sleep_until, wake_one};
+use crate::sleep::{take_and_wake, wake_any};
+use crate::sync::{store_then_barrier, Ordering, Word};
 use crate::topic::Topic;
 
 /// Bounds every sleep, so that a wake that was never sent costs no more than this.
@@ -125,73 +127,10 @@ pub(crate) fn own_bit(topic: &Topic) -> (&Word, u64) {
     (&topic.waiters()[topic.index() as usize / 64], 1 << (topic.index() % 64))
 }
 
-/// P1: what is looked at after this, and isn't seen, will be followed by a wake.
-pub(crate) fn say_that_one_waits(word: &Word, bit: u64) {
-    word.fetch_or(bit, Ordering::SeqCst);
-    fence(Ordering::SeqCst);
-}
-
-/// Sleeps once on `wakes`, with `bit` set, unless it is `ready`; whether it is afterwards.
-pub(crate) fn sleep_until(
-    (word, bit): (&Word, u64),
-    wakes: &Word,
-    longest: Duration,
-    ready: impl Fn() -> bool,
-) -> bool {
-    // Acquire: stays before P1.
-    let seen = wakes.load(Ordering::Acquire);
-    say_that_one_waits(word, bit);
-    if !ready() {
-        futex::wait(wakes, seen, longest);
-    }
-    // Relaxed: if nobody took it, a waker that still sees it makes one needless system call.
-    word.fetch_and(!bit, Ordering::Relaxed);
-    ready()
-}
-
-/// The other side of [`sleep_until`] for one sleeper, after what it waits for was done by a SeqCst read-modify-write.
-#[inline]
-pub(crate) fn wake_one((word, bit): (&Word, u64), wakes: &Word) {
-    barrier_after_rmw();
-    // P2.
-    if word.load(Ordering::SeqCst) & bit != 0 {
-        take_one_and_wake(word, bit, wakes);
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn take_one_and_wake(word: &Word, bit: u64, wakes: &Word) {
-    // What else the word says isn't the waker's.
-    if word.fetch_and(!bit, Ordering::SeqCst) & bit != 0 {
-        wakes.fetch_add(1, Ordering::SeqCst);
-        futex::wake_all(wakes);
-    }
-}
-
 /// A publisher's side, to be called after each publish: wakes whoever sleeps. No system call when nobody does.
 #[inline(always)]
 pub(crate) fn wake(topic: &Topic) {
-    barrier_after_rmw();
-    // P2.
-    if topic.waiters().iter().any(|word| word.load(Ordering::SeqCst) != 0) {
-        take_and_wake(topic.waiters(), topic.wakes());
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn take_and_wake(bits: &[Word], wakes: &Word) {
-    let mut taken = 0;
-    for word in bits {
-        if word.load(Ordering::Relaxed) != 0 {
-            taken |= word.swap(0, Ordering::SeqCst);
-        }
-    }
-    if taken != 0 {
-        wakes.fetch_add(1, Ordering::SeqCst);
-        futex::wake_all(wakes);
-    }
+    wake_any(topic.waiters(), topic.wakes());
 }
 
 /// A reliable subscriber's side of the gate, when it has read all before `next`: says so, and wakes the publishers that wait for it.

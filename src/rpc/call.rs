@@ -15,7 +15,7 @@
 //! before the one before: the request before QUEUED, a hold before CLAIMED, the reply before ANSWERED, the end of a hold before IDLE.
 
 use crate::ring::{ChunkId, INDEX_BITS};
-use crate::sync::{barrier_after_rmw, Ordering, Word};
+use crate::sync::{barrier_after_rmw, fence, Ordering, Word};
 
 /// Words of a call, of which the last are reserved: one cache line.
 pub(crate) const WORDS: usize = 8;
@@ -167,8 +167,8 @@ impl<'a> Call<'a> {
     #[cfg_attr(feature = "crash-points", track_caller)]
     fn change(&self, from: State, to: Stage) -> bool {
         let to = State { token: from.token, stage: to };
-        // SeqCst: with the sleepers' fences (P1, P2 of `wait.rs`).
-        self.state.compare_exchange(from.word(), to.word(), Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        // SeqCst: with the sleepers' fences (P1, P2 of `wait.rs`). On failure, too: `give_up` argues with what it didn't find.
+        self.state.compare_exchange(from.word(), to.word(), Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// The client's: makes the call QUEUED, with the next token. It was IDLE, or damaged.
@@ -233,10 +233,35 @@ impl<'a> Call<'a> {
         self.fail(token, server, Failure::Dropped)
     }
 
+    /// The client's: takes a part of a stream out, as `taken` does, and waits for the next one from `server`, unless nothing more will come:
+    /// that is false, and the call failed. `serves` says whether the server is still there.
+    pub(crate) fn expect_more(&self, seen: State, server: u32, serves: impl FnOnce() -> bool) -> bool {
+        self.taken(seen, Some(server));
+        // With `give_up` and `fail_calls`: either they find the call CLAIMED after this, or what they said before is found here.
+        fence(Ordering::SeqCst);
+        let why = if self.asks_in_vain(seen.token) {
+            Failure::Dropped
+        } else if !serves() {
+            Failure::Died
+        } else {
+            return true;
+        };
+        self.fail(seen.token, server, why);
+        false
+    }
+
     /// The client's, after it said that it wants more of a stream: whether that was given up.
     pub(crate) fn asks_in_vain(&self, token: u32) -> bool {
-        barrier_after_rmw();
         self.given_up.load(Ordering::SeqCst) == GIVEN_UP | u64::from(token)
+    }
+
+    /// The chunk that the call names: its request, or the reply that its client has yet to take.
+    pub(crate) fn chunk(&self) -> Option<ChunkId> {
+        match self.state().stage {
+            Stage::Queued | Stage::Claimed(_) => Some(self.request()),
+            Stage::Answered(reply) => Some(reply),
+            Stage::Idle | Stage::Failed(_) | Stage::Unknown => None,
+        }
     }
 
     /// The client's: ends the call whatever has become of it; returns what that was.
@@ -267,6 +292,22 @@ impl<'a> Call<'a> {
         self.waiting.store(0, Ordering::Relaxed);
         self.eager.store(0, Ordering::Relaxed);
         self.given_up.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The recoverer's of a server, after it changed that one's status: fails those of the `calls` that it had, and tells `failed` each.
+pub(crate) fn fail_calls<'a, C: Iterator<Item = (u32, Call<'a>)>>(
+    server: u32,
+    calls: impl FnOnce() -> C,
+    failed: impl Fn(u32, Call<'a>),
+) {
+    // With `expect_more`.
+    fence(Ordering::SeqCst);
+    for (client, call) in calls() {
+        let State { token, stage } = call.state();
+        if stage == Stage::Claimed(server) && call.fail(token, server, Failure::Died) {
+            failed(client, call);
+        }
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) mod queue;
 
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(all(test, loom))]
+mod queue_models;
 
 /// Bounds every sleep of clients, servers and, while a task waits, the watcher: after each they look whether the one that they wait for
 /// lives, and a wake that was never sent costs no more than this.

@@ -14,7 +14,6 @@ use super::LONGEST_SLEEP;
 use crate::error::{Error, Result};
 use crate::pool::{Chunk, Message};
 use crate::ring::ChunkId;
-use crate::sync::{fence, Ordering};
 use crate::topic::is_live_server;
 use crate::topic::layout::status;
 use crate::wait::{say_that_one_waits, sleep_until, wake_one};
@@ -258,19 +257,13 @@ impl<'a> Pending<'a> {
         let topic = &self.client.member.topic;
         let server = info.server();
         self.has_begun = true;
-        call.taken(seen, Some(server));
-        if call.asks_in_vain(self.token) {
-            call.fail(self.token, server, Failure::Dropped);
-            return;
+        let serves = || {
+            let status = topic.status(server);
+            is_live_server(status) && info.is_from(status)
+        };
+        if call.expect_more(seen, server, serves) {
+            wake_one((call.eager, 1), topic.own_wakes(server));
         }
-        // With the fence of `fail_calls`: either the recoverer finds the call, or its server's status is another one here.
-        fence(Ordering::SeqCst);
-        let status = topic.status(server);
-        if !(is_live_server(status) && info.is_from(status)) {
-            call.fail(self.token, server, Failure::Died);
-            return;
-        }
-        wake_one((call.eager, 1), topic.own_wakes(server));
     }
 
     /// Sends the request once more, to another server.

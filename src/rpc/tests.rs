@@ -22,6 +22,20 @@ fn words(count: usize) -> Vec<Word> {
 }
 
 #[test]
+fn a_stream_that_was_given_up_is_no_later_call_s_end() {
+    let words = words(WORDS);
+    let call = Call::new(&words);
+    let old = claimed(&call);
+    assert!(call.answer(old, SERVER, ChunkId::new(1, 0)));
+    assert!(!call.give_up(old, SERVER));
+    call.end();
+    let token = claimed(&call);
+    assert!(call.answer(token, SERVER, ChunkId::new(1, 0)));
+    assert!(call.expect_more(call.state(), SERVER, || true));
+    assert_eq!(call.state().stage, Stage::Claimed(SERVER));
+}
+
+#[test]
 fn a_position_that_was_filled_and_taken_meanwhile_is_not_a_full_queue() {
     let (slots, tail, head) = (words(2), Word::new(0), Word::new(0));
     let queue = Queue::new(Ring::new(&slots, &tail), &head);
@@ -36,9 +50,47 @@ fn pair() -> (tempfile::TempDir, Client, Server) {
     let root = tempfile::tempdir().unwrap();
     let options = ClientOptions { root: Some(root.path().into()), ..Default::default() };
     let client = Client::with_options("s", &options).unwrap();
-    let options = ServerOptions { root: options.root, ..Default::default() };
-    let server = Server::with_options("s", &options).unwrap();
+    let server = server(&root);
     (root, client, server)
+}
+
+fn server(root: &tempfile::TempDir) -> Server {
+    let options = ServerOptions { root: Some(root.path().into()), memory: 1 << 20, ..Default::default() };
+    Server::with_options("s", &options).unwrap()
+}
+
+/// The server leaves with its last reply not taken, and another comes in its place.
+fn replaced(root: &tempfile::TempDir, old: Server) -> Server {
+    let place = old.member.topic.index();
+    drop(old);
+    let new = server(root);
+    assert_eq!(new.member.topic.index(), place);
+    new
+}
+
+#[test]
+fn a_stream_is_not_waited_for_from_who_came_in_its_servers_place() {
+    let (root, client, server) = pair();
+    let mut pending = client.send(b"all").unwrap();
+    let mut request = server.receive().unwrap();
+    assert!(request.send_part(b"1").unwrap());
+    // As a death would leave it: not given up.
+    std::mem::forget(request);
+    let _server = replaced(&root, server);
+    assert_eq!(&*pending.next().unwrap().unwrap(), b"1");
+    let learnt = pending.wait_timeout(Duration::from_secs(5));
+    assert!(matches!(learnt, Err(Error::PeerDied)), "{learnt:?}");
+}
+
+#[test]
+fn a_reply_that_was_not_taken_is_in_nobody_else_s_memory() {
+    let (root, client, server) = pair();
+    let pending = client.send(b"1").unwrap();
+    assert!(server.receive().unwrap().reply(b"reply").unwrap());
+    let server = replaced(&root, server);
+    let mut drafts: Vec<_> = std::iter::from_fn(|| server.draft(5).ok()).collect();
+    drafts.iter_mut().for_each(|draft| draft.fill(0xff));
+    assert_eq!(&*pending.wait().unwrap(), b"reply");
 }
 
 /// What the client whose call's word says that `server` has it gets.

@@ -45,7 +45,7 @@ use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
 use crate::os::sharing::Sharing;
 use crate::ring::{ChunkId, Gated, Gates, Holder, Ring, SEGMENTS};
-use crate::rpc::call::{Call, Stage, WORDS};
+use crate::rpc::call::{Call, WORDS};
 use crate::rpc::queue::Queue;
 use crate::sync::{fence, Ordering, Word};
 use crate::wait::wake_gate;
@@ -456,12 +456,7 @@ impl Peers {
     }
 
     fn chunks_of_calls(&self) -> impl Iterator<Item = ChunkId> + '_ {
-        self.calls().flat_map(|(_, call)| {
-            let stage = call.state().stage;
-            let request = matches!(stage, Stage::Queued | Stage::Claimed(_)).then(|| call.request());
-            let reply = if let Stage::Answered(chunk) = stage { Some(chunk) } else { None };
-            request.into_iter().chain(reply)
-        })
+        self.calls().filter_map(|(_, call)| call.chunk())
     }
 
     fn subscribers(&self) -> impl Iterator<Item = u32> + '_ {

@@ -88,7 +88,7 @@ fn sources() -> Vec<(String, String)> {
     files.retain(|path| {
         let name = path.file_name().unwrap().to_str().unwrap();
         path.is_file()
-            && !["tests.rs", "models.rs", "gate_models.rs", "stress.rs"].contains(&name)
+            && !["tests.rs", "models.rs", "gate_models.rs", "queue_models.rs", "stress.rs"].contains(&name)
             && !path.starts_with(root.join("src/ffi"))
     });
     let read = |path: PathBuf| {
