@@ -1274,6 +1274,21 @@ int32_t shm_request_send_part(struct shm_request *request,
                               size_t size);
 
 /**
+ * Sends a copy of the `size` bytes at `data` as one of several replies, as `shm_request_send_part`, but waits for the client no longer
+ * than `timeout_ns` nanoseconds.
+ *
+ * `data` is only read during the call; it may be NULL when `size` is 0. The request goes on, whatever is returned. One thread at a
+ * time.
+ *
+ * Outcomes: SHM_TIMED_OUT when the client hadn't taken the reply before in that time: this one wasn't sent; SHM_CANCELLED.
+ * Errors: those of `shm_request_reply`.
+ */
+int32_t shm_request_send_part_timeout(struct shm_request *request,
+                                      const void *data,
+                                      size_t size,
+                                      uint64_t timeout_ns);
+
+/**
  * Ends several replies: the caller of the function gets SHM_END. Waits as `shm_request_send_part` does.
  *
  * On SHM_OK and SHM_CANCELLED the request has ended. On an error it is as it was, and still the caller's. One thread at a time.
@@ -1281,6 +1296,17 @@ int32_t shm_request_send_part(struct shm_request *request,
  * Outcomes and errors: those of `shm_request_reply`.
  */
 int32_t shm_request_finish(struct shm_request *request);
+
+/**
+ * Ends several replies, as `shm_request_finish`, but waits for the client no longer than `timeout_ns` nanoseconds.
+ *
+ * On SHM_OK and SHM_CANCELLED the request has ended. Otherwise it is as it was, and still the caller's. One thread at a time.
+ *
+ * Outcomes: SHM_TIMED_OUT when the client hadn't taken the reply before in that time; SHM_CANCELLED. Errors: those of
+ * `shm_request_reply`.
+ */
+int32_t shm_request_finish_timeout(struct shm_request *request,
+                                   uint64_t timeout_ns);
 
 /**
  * Gives the request up: the caller of the function gets SHM_ERR_NO_REPLY. NULL does nothing. One thread at a time.
@@ -1339,6 +1365,30 @@ int32_t shm_reply_loan_resize(struct shm_reply_loan *loan,
  * SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
  */
 int32_t shm_reply_loan_send(struct shm_reply_loan *loan);
+
+/**
+ * Sends what was written into the loan as one of several replies, without a copy; the last is followed by `shm_request_finish` or
+ * `shm_request_fail`. Waits as `shm_request_send_part` does.
+ *
+ * On SHM_OK and SHM_CANCELLED the loan has ended; on an error it is as it was, and still the caller's. The request goes on, whatever
+ * is returned. One thread at a time.
+ *
+ * Outcomes and errors: those of `shm_reply_loan_send`.
+ */
+int32_t shm_reply_loan_send_part(struct shm_reply_loan *loan);
+
+/**
+ * Sends what was written into the loan as one of several replies, as `shm_reply_loan_send_part`, but waits for the client no longer
+ * than `timeout_ns` nanoseconds.
+ *
+ * On SHM_OK and SHM_CANCELLED the loan has ended; otherwise it is as it was, and still the caller's. The request goes on, whatever is
+ * returned. One thread at a time.
+ *
+ * Outcomes: SHM_TIMED_OUT when the client hadn't taken the reply before in that time; SHM_CANCELLED. Errors: those of
+ * `shm_reply_loan_send`.
+ */
+int32_t shm_reply_loan_send_part_timeout(struct shm_reply_loan *loan,
+                                         uint64_t timeout_ns);
 
 /**
  * Ends a reply loan without sending it; its request goes on. NULL does nothing. One thread at a time.
