@@ -240,6 +240,31 @@ fn models_a_stream_that_is_given_up_keeps_nobody() {
     });
 }
 
+/// A client that sleeps for room in a full queue is woken (Q2, G3 of `wait.rs`).
+#[test]
+fn models_no_wake_at_a_full_queue_is_missed() {
+    explore(3, || {
+        let shared = Shared::new(1, 0);
+        let [waiting, wakes] = [(); 2].map(|()| Arc::new(Word::new(0)));
+        let put = |index| shared.queue().put(chunk(index), &Cell::new(0));
+        assert!(put(0).is_ok() && put(1).is_ok() && put(2).is_err());
+        let (theirs, asked, count) = (Arc::clone(&shared), Arc::clone(&waiting), Arc::clone(&wakes));
+        let server = thread::spawn(move || {
+            assert_eq!(theirs.queue().take(|_| true), Taken::Claimed);
+            barrier_after_rmw();
+            if asked.load(Ordering::SeqCst) != 0 && asked.swap(0, Ordering::SeqCst) != 0 {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let before = wakes.load(Ordering::Acquire);
+        store_then_barrier(&waiting, 1);
+        let sleeps = !shared.queue().has_room() && wakes.load(Ordering::SeqCst) == before;
+        server.join().unwrap();
+        assert!(!sleeps || wakes.load(Ordering::SeqCst) != before, "it sleeps on");
+        assert!(put(2).is_ok());
+    });
+}
+
 /// A client that sleeps for its reply is woken (P1, P2 of `wait.rs`).
 #[test]
 fn models_no_wake_of_a_client_is_missed() {
