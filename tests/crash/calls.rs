@@ -239,10 +239,6 @@ pub const ALL: &[Operation] = &[
         let id = v.next;
         v.calling().try_send(id).unwrap_err();
     }),
-    operation("call where the queue is full, without the time to wait", Around::Service, full, |v| {
-        // How often it tries would depend on the time.
-        assert!(v.calling().client.call_timeout(&[0; SMALL], Duration::ZERO).unwrap().is_none());
-    }),
     operation("take a reply", Around::Service, answered, |v| v.calling().take()),
     operation("take a reply of a stream", Around::Service, has_part, |v| v.calling().take()),
     operation("release a reply", Around::Service, holding, |v| v.calling().replies.clear()),
