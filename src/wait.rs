@@ -29,6 +29,8 @@
 //! ```
 //!
 //! Before each sleep the publisher sees whether those that it waits for are alive; its sleeps are short enough to find them dead soon.
+//! A service has no gate: there clients that wait for room in the queue (`rpc/queue.rs`) sleep on these words, and a server that takes a
+//! request wakes them.
 //!
 //! A blocked hand-off costs some 25 us, a spun one 0.1 us, but spinning takes a core from others. How long to spin is
 //! learnt: longer when a message came while spinning, shorter when the sleep was needed anyhow.
@@ -142,7 +144,7 @@ pub(crate) fn pass_gate(topic: &Topic, next: u64) {
     wake_gate(topic.gate_waiting(), topic.gate_wakes());
 }
 
-/// Wakes the publishers that wait at the gate, if there are any.
+/// Wakes the publishers that wait at the gate, or the clients that wait for room in the queue, if there are any.
 #[inline]
 pub(crate) fn wake_gate(waiting: &Word, wakes: &Word) {
     if waiting.load(Ordering::SeqCst) != 0 {
@@ -173,16 +175,20 @@ pub(crate) fn wait_at_gate(topic: &Topic, limit: &Limit, deadline: Option<Instan
         if left.is_zero() {
             return Ok(is_open(topic, limit));
         }
-        // Acquire: stays before G3.
-        let wakes = topic.gate_wakes().load(Ordering::Acquire);
-        // G3.
-        store_then_barrier(topic.gate_waiting(), 1);
-        if is_open(topic, limit) {
-            return Ok(true);
-        }
-        futex::wait(topic.gate_wakes(), wakes, left.min(LONGEST_SLEEP_AT_GATE));
+        sleep_at_gate(topic, left.min(LONGEST_SLEEP_AT_GATE), || is_open(topic, limit));
     }
     Ok(true)
+}
+
+/// Sleeps once until somebody opens the gate, or makes room in a service's queue, unless it is `open`.
+pub(crate) fn sleep_at_gate(topic: &Topic, longest: Duration, open: impl Fn() -> bool) {
+    // Acquire: stays before G3.
+    let wakes = topic.gate_wakes().load(Ordering::Acquire);
+    // G3.
+    store_then_barrier(topic.gate_waiting(), 1);
+    if !open() {
+        futex::wait(topic.gate_wakes(), wakes, longest);
+    }
 }
 
 /// Recovers the dead among those that keep the gate shut: a system call each.

@@ -240,7 +240,7 @@
 #define SHM_HISTORY_ALL UINT32_MAX
 
 /**
- * For `shm_client_call` and `shm_pending_wait`: as long as it takes.
+ * For the timeouts of remote procedure calls: as long as it takes.
  */
 #define SHM_WAIT_FOREVER UINT64_MAX
 
@@ -1040,10 +1040,12 @@ int32_t shm_client_send(struct shm_client *client,
  *
  * `data` is only read during the call; it may be NULL when `size` is 0. On SHM_OK `*reply` is the caller's, to be ended with
  * `shm_reply_release`. Otherwise the call is cancelled. Of several replies it is the first, and no other one comes: see
- * `shm_client_send`. One thread at a time.
+ * `shm_client_send`. In a full queue it waits for room, too: without end, if `timeout_ns` says so and the living take none of what is
+ * there. One thread at a time.
  *
- * Outcomes: SHM_TIMED_OUT when there was no reply in that time; SHM_END when the server sent the end of several replies before any.
- * Errors: those of `shm_client_send` and `shm_pending_wait`.
+ * Outcomes: SHM_TIMED_OUT when there was no reply in that time, or no room; SHM_END when the server sent the end of several replies
+ * before any. Errors: those of `shm_client_send`, but for SHM_ERR_QUEUE_FULL, and of `shm_pending_wait`; SHM_ERR_NO_HOLD comes before
+ * anything is sent.
  */
 int32_t shm_client_call(struct shm_client *client,
                         const void *data,
@@ -1103,6 +1105,18 @@ int32_t shm_request_loan_send(struct shm_request_loan *loan,
                               struct shm_pending **pending);
 
 /**
+ * Sends what was written into the loan as a request, without a copy, and waits for the reply up to `timeout_ns` nanoseconds, or with
+ * SHM_WAIT_FOREVER as long as it takes.
+ *
+ * Otherwise as `shm_client_call`. The loan has ended, whatever is returned but SHM_ERR_NULL. One thread at a time.
+ *
+ * Outcomes: those of `shm_client_call`. Errors: those of `shm_client_call` and SHM_ERR_CLOSED when the client was destroyed.
+ */
+int32_t shm_request_loan_call(struct shm_request_loan *loan,
+                              uint64_t timeout_ns,
+                              struct shm_reply **reply);
+
+/**
  * Ends a request loan without sending it. NULL does nothing. One thread at a time.
  */
 void shm_request_loan_destroy(struct shm_request_loan *loan);
@@ -1115,9 +1129,9 @@ void shm_request_loan_destroy(struct shm_request_loan *loan);
  *
  * Outcomes: SHM_WOULD_BLOCK when no reply has come yet; SHM_END when no further one comes. Errors: SHM_ERR_NULL; SHM_ERR_REMOTE
  * when the function that was called failed: `shm_last_error_code` and `shm_last_error_message` are what it says; SHM_ERR_PEER_DIED
- * when the server that had begun with the request died, or left; SHM_ERR_NO_REPLY when it gave the request up; SHM_ERR_NO_SERVER and
- * SHM_ERR_QUEUE_FULL when it died and the request can't be sent to another one, with the option `idempotent`; SHM_ERR_NO_HOLD when as
- * many replies are held as the service allows: release one and ask again; SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ * when the server that had begun with the request died, or left; SHM_ERR_NO_REPLY when it gave the request up; SHM_ERR_NO_SERVER when
+ * it died and there is no other one to send the request to, with the option `idempotent`; SHM_ERR_NO_HOLD when as many replies are held
+ * as the service allows: release one and ask again; SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
  */
 int32_t shm_pending_try_reply(struct shm_pending *pending,
                               struct shm_reply **reply);
@@ -1289,6 +1303,21 @@ int32_t shm_request_send_part(struct shm_request *request,
                               size_t size);
 
 /**
+ * Sends a copy of the `size` bytes at `data` as one of several replies, as `shm_request_send_part`, but waits for the client no longer
+ * than `timeout_ns` nanoseconds.
+ *
+ * `data` is only read during the call; it may be NULL when `size` is 0. The request goes on, whatever is returned. One thread at a
+ * time.
+ *
+ * Outcomes: SHM_TIMED_OUT when the client hadn't taken the reply before in that time: this one wasn't sent; SHM_CANCELLED.
+ * Errors: those of `shm_request_reply`.
+ */
+int32_t shm_request_send_part_timeout(struct shm_request *request,
+                                      const void *data,
+                                      size_t size,
+                                      uint64_t timeout_ns);
+
+/**
  * Ends several replies: the caller of the function gets SHM_END. Waits as `shm_request_send_part` does.
  *
  * On SHM_OK and SHM_CANCELLED the request has ended. On an error it is as it was, and still the caller's. One thread at a time.
@@ -1296,6 +1325,17 @@ int32_t shm_request_send_part(struct shm_request *request,
  * Outcomes and errors: those of `shm_request_reply`.
  */
 int32_t shm_request_finish(struct shm_request *request);
+
+/**
+ * Ends several replies, as `shm_request_finish`, but waits for the client no longer than `timeout_ns` nanoseconds.
+ *
+ * On SHM_OK and SHM_CANCELLED the request has ended. Otherwise it is as it was, and still the caller's. One thread at a time.
+ *
+ * Outcomes: SHM_TIMED_OUT when the client hadn't taken the reply before in that time; SHM_CANCELLED. Errors: those of
+ * `shm_request_reply`.
+ */
+int32_t shm_request_finish_timeout(struct shm_request *request,
+                                   uint64_t timeout_ns);
 
 /**
  * Gives the request up: the caller of the function gets SHM_ERR_NO_REPLY. NULL does nothing. One thread at a time.
@@ -1354,6 +1394,30 @@ int32_t shm_reply_loan_resize(struct shm_reply_loan *loan,
  * SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
  */
 int32_t shm_reply_loan_send(struct shm_reply_loan *loan);
+
+/**
+ * Sends what was written into the loan as one of several replies, without a copy; the last is followed by `shm_request_finish` or
+ * `shm_request_fail`. Waits as `shm_request_send_part` does.
+ *
+ * On SHM_OK and SHM_CANCELLED the loan has ended; on an error it is as it was, and still the caller's. The request goes on, whatever
+ * is returned. One thread at a time.
+ *
+ * Outcomes and errors: those of `shm_reply_loan_send`.
+ */
+int32_t shm_reply_loan_send_part(struct shm_reply_loan *loan);
+
+/**
+ * Sends what was written into the loan as one of several replies, as `shm_reply_loan_send_part`, but waits for the client no longer
+ * than `timeout_ns` nanoseconds.
+ *
+ * On SHM_OK and SHM_CANCELLED the loan has ended; otherwise it is as it was, and still the caller's. The request goes on, whatever is
+ * returned. One thread at a time.
+ *
+ * Outcomes: SHM_TIMED_OUT when the client hadn't taken the reply before in that time; SHM_CANCELLED. Errors: those of
+ * `shm_reply_loan_send`.
+ */
+int32_t shm_reply_loan_send_part_timeout(struct shm_reply_loan *loan,
+                                         uint64_t timeout_ns);
 
 /**
  * Ends a reply loan without sending it; its request goes on. NULL does nothing. One thread at a time.

@@ -374,4 +374,18 @@ mod tests {
         assert!(call.asks_in_vain(token));
         assert!(call.fail(token, SERVER, Failure::Dropped));
     }
+
+    #[test]
+    fn a_stream_that_was_given_up_is_no_later_call_s_end() {
+        let words = words();
+        let call = Call::new(&words);
+        let old = claimed(&call);
+        assert!(call.answer(old, SERVER, ChunkId::new(1, 0)));
+        assert!(!call.give_up(old, SERVER));
+        call.end();
+        let token = claimed(&call);
+        assert!(call.answer(token, SERVER, ChunkId::new(1, 0)));
+        assert!(call.expect_more(call.state(), SERVER, || true));
+        assert_eq!(call.state().stage, Stage::Claimed(SERVER));
+    }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::Serialize;
@@ -467,7 +467,8 @@ impl FunctionCaller {
         }
     }
 
-    /// The same, but waits no longer than `timeout`. `None`: there was no result in that time, and the call is cancelled.
+    /// The same, but waits no longer than `timeout`. `None`: there was no result in that time, or no room in the queue, and the call is
+    /// cancelled.
     ///
     /// # Errors
     /// Those of [`call`](Self::call).
@@ -479,8 +480,7 @@ impl FunctionCaller {
         let mut loan = self.client.loan(FIRST_GUESS)?;
         loan.set_function(self.function);
         encode_into(&mut loan, &arguments)?;
-        let pending = loan.send()?;
-        let Some(reply) = pending.wait_for_one(Instant::now().checked_add(timeout))? else { return Ok(None) };
+        let Some(reply) = loan.call_timeout(timeout)? else { return Ok(None) };
         rmp_serde::from_slice(&reply).map(Some).map_err(|error| Error::Decode(error.to_string()))
     }
 }

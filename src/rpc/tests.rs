@@ -22,20 +22,6 @@ fn words(count: usize) -> Vec<Word> {
 }
 
 #[test]
-fn a_stream_that_was_given_up_is_no_later_call_s_end() {
-    let words = words(WORDS);
-    let call = Call::new(&words);
-    let old = claimed(&call);
-    assert!(call.answer(old, SERVER, ChunkId::new(1, 0)));
-    assert!(!call.give_up(old, SERVER));
-    call.end();
-    let token = claimed(&call);
-    assert!(call.answer(token, SERVER, ChunkId::new(1, 0)));
-    assert!(call.expect_more(call.state(), SERVER, || true));
-    assert_eq!(call.state().stage, Stage::Claimed(SERVER));
-}
-
-#[test]
 fn a_position_that_was_filled_and_taken_meanwhile_is_not_a_full_queue() {
     let (slots, tail, head) = (words(2), Word::new(0), Word::new(0));
     let queue = Queue::new(Ring::new(&slots, &tail), &head);
@@ -221,6 +207,35 @@ fn nobody_waits_for_a_client_whose_recoverer_was_stopped() {
     assert!(request.send_part(b"1").unwrap());
     recovers_for_ever(&client, client.member.topic.index());
     assert!(!request.send_part(b"2").unwrap());
+}
+
+#[test]
+fn nobody_who_only_asks_waits_for_such_a_client_either() {
+    let (_root, client, server) = pair();
+    let _pending = client.send(b"all").unwrap();
+    let mut request = server.receive().unwrap();
+    assert!(request.send_part(b"1").unwrap());
+    recovers_for_ever(&client, client.member.topic.index());
+    assert_eq!(request.send_part_timeout(b"2", Duration::ZERO).unwrap(), Some(false));
+}
+
+#[test]
+fn who_waits_for_room_is_woken_by_the_first_who_makes_it() {
+    let (root, client, server) = pair();
+    let topic = &client.member.topic;
+    let words = || [topic.gate_waiting(), topic.gate_wakes()].map(|word| word.load(Ordering::SeqCst));
+    let options = ClientOptions { root: Some(root.path().into()), ..Default::default() };
+    let others: Vec<_> = (0..4).map(|_| Client::with_options("s", &options).unwrap()).collect();
+    let sent: Vec<_> = others.iter().flat_map(|other| (0..64).map(|_| other.send(b"1").unwrap())).collect();
+    assert!(matches!(client.send(b"1"), Err(Error::QueueFull { .. })));
+    assert_eq!(words(), [0, 0], "who doesn't wait doesn't say so");
+    assert!(client.call_timeout(b"1", Duration::from_millis(1)).unwrap().is_none());
+    assert_eq!(words(), [1, 0]);
+    drop(server.receive().unwrap());
+    assert_eq!(words(), [0, 1]);
+    drop(server.receive().unwrap());
+    assert_eq!(words(), [0, 1], "nobody waits any more");
+    drop(sent);
 }
 
 #[test]

@@ -361,13 +361,13 @@ impl Topic {
         self.hot.wakes
     }
 
-    /// Not 0: a publisher waits for reliable subscribers.
+    /// Not 0: a publisher waits for reliable subscribers, or a client for room in the queue.
     #[inline]
     pub(crate) fn gate_waiting(&self) -> &Word {
         &self.hot.gate[0]
     }
 
-    /// Counts the wakes of such publishers; what they sleep on.
+    /// Counts the wakes of those; what they sleep on.
     pub(crate) fn gate_wakes(&self) -> &Word {
         &self.hot.gate[1]
     }
