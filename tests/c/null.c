@@ -44,6 +44,7 @@ static void calls_on_no_service(void) {
     CHECK_STATUS(shm_request_loan_resize(NULL, 1), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_loan_set_function(NULL, "x"), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_loan_send(NULL, &pending), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_loan_call(NULL, 0, &reply), SHM_ERR_NULL);
     CHECK(strcmp(shm_last_error_message(), "loan is NULL") == 0);
     CHECK_STATUS(shm_pending_try_reply(NULL, &reply), SHM_ERR_NULL);
     CHECK_STATUS(shm_pending_wait(NULL, 0, &reply), SHM_ERR_NULL);
@@ -56,9 +57,13 @@ static void calls_on_no_service(void) {
     CHECK(strcmp(shm_last_error_message(), "request is NULL") == 0);
     CHECK_STATUS(shm_request_fail(NULL, 1, "x"), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_send_part(NULL, "x", 1), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_send_part_timeout(NULL, "x", 1, 0), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_finish(NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_finish_timeout(NULL, 0), SHM_ERR_NULL);
     CHECK_STATUS(shm_reply_loan_create(NULL, 1, &reply_loan), SHM_ERR_NULL);
     CHECK_STATUS(shm_reply_loan_resize(NULL, 1), SHM_ERR_NULL);
+    CHECK_STATUS(shm_reply_loan_send_part(NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_reply_loan_send_part_timeout(NULL, 0), SHM_ERR_NULL);
     CHECK_STATUS(shm_reply_loan_send(NULL), SHM_ERR_NULL);
     CHECK(strcmp(shm_last_error_message(), "loan is NULL") == 0);
     CHECK(request_loan == UNTOUCHED && pending == UNTOUCHED && reply == UNTOUCHED);
@@ -164,6 +169,7 @@ static void missing_outputs_of_services(void) {
     CHECK(pending == UNTOUCHED && reply == UNTOUCHED);
     shm_request_loan *loan = NULL;
     CHECK_STATUS(shm_client_loan(client, 0, &loan), SHM_OK);
+    CHECK_STATUS(shm_request_loan_call(loan, 0, NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_loan_send(loan, NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_loan_send(loan, &pending), SHM_OK);
     CHECK_STATUS(shm_server_try_receive(server, NULL), SHM_ERR_NULL);
@@ -175,6 +181,7 @@ static void missing_outputs_of_services(void) {
     CHECK(shm_request_size(request) == 0);
     CHECK_STATUS(shm_request_reply(request, NULL, 1), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_send_part(request, NULL, 1), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_send_part_timeout(request, NULL, 1, 0), SHM_ERR_NULL);
     CHECK_STATUS(shm_reply_loan_create(request, 1, NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_reply(request, NULL, 0), SHM_OK);
     CHECK_STATUS(shm_server_try_receive(server, &request), SHM_WOULD_BLOCK);

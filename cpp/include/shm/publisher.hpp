@@ -66,19 +66,11 @@ using publisher_handle = std::unique_ptr<shm_publisher, publisher_deleter>;
 
 inline status open(const std::string& topic, const publisher_options& options,
                    publisher_handle& handle) noexcept {
-    if (has_nul(topic)) return status::invalid_name;
-    if (has_nul(options.root)) return status::invalid_option;
     shm_publisher_options c{};
-    if (const status s = from_c(shm_publisher_options_init(&c)); s != status::ok) return s;
-    c.root = options.root.empty() ? nullptr : options.root.c_str();
-    c.capacity = options.capacity;
-    c.participants = options.participants;
-    c.holds = options.holds;
+    const status converted = convert(topic, options, shm_publisher_options_init, c);
+    if (converted != status::ok) return converted;
     c.memory = options.memory;
     c.timestamps = options.timestamps ? 1 : 0;
-    c.mode = options.mode;
-    c.has_group = options.group.has_value() ? 1 : 0;
-    c.group = options.group.value_or(0);
     shm_publisher* created = nullptr;
     const status s = from_c(shm_publisher_create(topic.c_str(), &c, &created));
     if (s == status::ok) handle.reset(created);

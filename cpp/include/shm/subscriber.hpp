@@ -75,19 +75,11 @@ using subscriber_handle = std::unique_ptr<shm_subscriber, subscriber_deleter>;
 
 inline status open(const std::string& topic, const subscriber_options& options,
                    subscriber_handle& handle) noexcept {
-    if (has_nul(topic)) return status::invalid_name;
-    if (has_nul(options.root)) return status::invalid_option;
     shm_subscriber_options c{};
-    if (const status s = from_c(shm_subscriber_options_init(&c)); s != status::ok) return s;
-    c.root = options.root.empty() ? nullptr : options.root.c_str();
-    c.capacity = options.capacity;
-    c.participants = options.participants;
-    c.holds = options.holds;
+    const status converted = convert(topic, options, shm_subscriber_options_init, c);
+    if (converted != status::ok) return converted;
     c.history = options.history;
     c.reliable = options.reliable ? 1 : 0;
-    c.mode = options.mode;
-    c.has_group = options.group.has_value() ? 1 : 0;
-    c.group = options.group.value_or(0);
     shm_subscriber* created = nullptr;
     const status s = from_c(shm_subscriber_create(topic.c_str(), &c, &created));
     if (s == status::ok) handle.reset(created);
