@@ -60,6 +60,7 @@
 
 mod arguments;
 pub mod client;
+pub mod dlpack;
 pub mod error;
 mod guard;
 pub mod loan;
