@@ -130,6 +130,11 @@ step "crash points" cargo nextest run --features crash-points --test crash --no-
 step "mutations apply" mutations_apply
 step "documentation's examples" cargo test --workspace --doc
 step "C and C++ tests" test_c_and_cxx
+if why=$(scripts/python.sh); then
+  step "Python" env SHM_LIBRARY="$PWD/$build/lib/libshm.so" target/python/bin/python tests/python/tensors_test.py
+else
+  skip "Python" "$why"
+fi
 step "demo" env -u SHM_ROOT SHM_BUILD_DIR="$build" scripts/demo.sh
 if [ "$(uname -m)" != x86_64 ]; then
   skip "instruction budgets" "they are those of x86-64"
