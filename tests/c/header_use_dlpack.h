@@ -3,7 +3,8 @@
 
 static int header_use(void) {
     int32_t (*older)(shm_sample *, const shm_tensor_type *, DLManagedTensor **) = shm_sample_to_dlpack;
-    int32_t (*newer)(shm_sample *, const shm_tensor_type *, DLManagedTensorVersioned **) = shm_sample_to_dlpack_versioned;
+    int32_t (*newer)(shm_sample *, const shm_tensor_type *,
+                     struct DLManagedTensorVersioned **) = shm_sample_to_dlpack_versioned;
     DLManagedTensor *tensor = NULL;
     DLTensor plain;
     plain.ndim = 0;
