@@ -124,7 +124,7 @@ class Sample(_Exporter):
 
 
 class Loan(_Exporter):
-    """Shared memory to write a message into. What was made of it by DLPack mustn't be used after `publish`."""
+    """Shared memory to write a message into: NumPy does from 2.2.5 on. What was made of it by DLPack mustn't be used after `publish`."""
 
     _to_older, _to_versioned = _loan_to_dlpack, _loan_to_versioned
 

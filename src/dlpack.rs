@@ -31,7 +31,8 @@ pub struct DLDevice {
 
 impl DLDevice {
     /// The processor's own memory.
-    pub const CPU: DLDevice = DLDevice { device_type: 1, device_id: 0 };
+    pub const CPU: DLDevice = DLDevice { device_type: Self::MAIN, device_id: 0 };
+    const MAIN: i32 = 1;
     const CUDA: i32 = 2;
     const CUDA_HOST: i32 = 3;
     const ROCM: i32 = 10;
@@ -51,7 +52,6 @@ pub struct DLDataType {
     pub lanes: u16,
 }
 
-#[allow(missing_docs)]
 impl DLDataType {
     pub const I8: DLDataType = Self::new(0, 8);
     pub const I16: DLDataType = Self::new(0, 16);
@@ -416,7 +416,7 @@ impl<'a> Source<'a> {
 /// gaps, as [`Publisher::publish_from`] does.
 fn readable(device: DLDevice) -> Result<()> {
     let kind = match device.device_type {
-        1 | DLDevice::CUDA_HOST | DLDevice::ROCM_HOST => return Ok(()),
+        DLDevice::MAIN | DLDevice::CUDA_HOST | DLDevice::ROCM_HOST => return Ok(()),
         DLDevice::CUDA | DLDevice::CUDA_MANAGED => "CUDA",
         DLDevice::ROCM => "ROCm",
         _ => "DLPack",
