@@ -180,6 +180,12 @@ pub enum Error {
         /// What is missing, and what to do.
         reason: String,
     },
+    /// A tensor's shape or type is one that none can have here.
+    #[error("no such tensor: {reason}")]
+    InvalidTensor {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The message can't be written as msgpack.
     #[error("cannot write the message as msgpack: {0}")]
     Encode(String),

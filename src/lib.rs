@@ -40,6 +40,8 @@ mod sync;
 #[cfg(not(loom))]
 pub mod copier;
 #[cfg(not(loom))]
+pub mod dlpack;
+#[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 pub mod ffi;

@@ -68,6 +68,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct DLManagedTensor;
+struct DLManagedTensorVersioned;
+
 /**
  * Major version of the library that this header belongs to.
  */
@@ -496,6 +499,36 @@ typedef struct shm_topic_info {
      */
     uint32_t reserved;
 } shm_topic_info;
+
+/**
+ * What the bytes of a message are, as a tensor: its elements lie in row-major order, without gaps.
+ */
+typedef struct shm_tensor_type {
+    /**
+     * sizeof(shm_tensor_type), set by the caller.
+     */
+    size_t struct_size;
+    /**
+     * `ndim` lengths of dimensions, in elements. May be NULL when there are none.
+     */
+    const int64_t *shape;
+    /**
+     * How many dimensions.
+     */
+    uint32_t ndim;
+    /**
+     * DLPack's code of the elements' type: 0 signed integer, 1 unsigned, 2 floating point, 4 bfloat, 5 complex, 6 boolean.
+     */
+    uint8_t code;
+    /**
+     * Bits of one lane of an element.
+     */
+    uint8_t bits;
+    /**
+     * Lanes of an element: 1, but for vector types.
+     */
+    uint16_t lanes;
+} shm_tensor_type;
 
 /**
  * How a client is made. `shm_client_options_init` sets it to the defaults.
@@ -1071,6 +1104,80 @@ uint64_t shm_sample_timestamp(const struct shm_sample *sample);
  * `shm_subscriber_destroy` runs, and after that.
  */
 void shm_sample_release(struct shm_sample *sample);
+
+/**
+ * Hands the sample over as a tensor of DLPack's older form, in place, without a copy.
+ *
+ * On SHM_OK the sample has become the tensor's, and `*tensor` is the caller's, to be used or passed on. One call of its
+ * deleter ends it, from any thread, also while the subscriber is destroyed and after that: that releases the sample, which
+ * takes one of the subscriber's holds until then. Otherwise the sample is as it was, and the caller's. The tensor mustn't be
+ * written to, which this form can't say: a write ends the process. Its data is aligned to 64 bytes. `type` is only read during
+ * the call. No other thread uses the sample meanwhile.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_WRONG_SIZE when the message hasn't exactly as many bytes; SHM_ERR_INVALID_OPTION,
+ * SHM_ERR_TOO_LARGE for a type that no tensor can have.
+ */
+int32_t shm_sample_to_dlpack(struct shm_sample *sample,
+                             const struct shm_tensor_type *type,
+                             struct DLManagedTensor **tensor);
+
+/**
+ * The same in the form since DLPack 1.0, marked as read-only.
+ *
+ * All else, errors too, is as with `shm_sample_to_dlpack`.
+ */
+int32_t shm_sample_to_dlpack_versioned(struct shm_sample *sample,
+                                       const struct shm_tensor_type *type,
+                                       struct DLManagedTensorVersioned **tensor);
+
+/**
+ * Gives the loan's memory as a tensor of DLPack's older form, to be filled in place.
+ *
+ * The loan stays the caller's. `*tensor` is a view of it, which one call of its deleter ends, from any thread and at any time;
+ * that does nothing to the loan. The view mustn't be used after the loan was published, resized or destroyed. `type` is only read
+ * during the call. One thread at a time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_WRONG_SIZE when the loan hasn't exactly as many bytes; SHM_ERR_INVALID_OPTION,
+ * SHM_ERR_TOO_LARGE for a type that no tensor can have.
+ */
+int32_t shm_loan_to_dlpack(struct shm_loan *loan,
+                           const struct shm_tensor_type *type,
+                           struct DLManagedTensor **tensor);
+
+/**
+ * The same in the form since DLPack 1.0.
+ *
+ * All else, errors too, is as with `shm_loan_to_dlpack`.
+ */
+int32_t shm_loan_to_dlpack_versioned(struct shm_loan *loan,
+                                     const struct shm_tensor_type *type,
+                                     struct DLManagedTensorVersioned **tensor);
+
+/**
+ * Publishes a copy of a tensor, its elements in row-major order without gaps, however they lie there.
+ *
+ * `tensor` points to a `DLTensor` of <dlpack/dlpack.h>, in memory that the processor reads; it is only read during the call.
+ * `position` may be NULL; otherwise it gets the message's place in the topic's order. Waits while a reliable subscriber has yet
+ * to read what would be overwritten, for ever if that one lives and doesn't read. One thread at a time.
+ *
+ * Errors: those of `shm_publisher_publish`; SHM_ERR_INVALID_OPTION for a tensor that can't be; SHM_ERR_NO_DEVICE for one in
+ * a device's memory.
+ */
+int32_t shm_publisher_publish_dlpack(struct shm_publisher *publisher,
+                                     const void *tensor,
+                                     uint64_t *position);
+
+/**
+ * Ends a tensor by calling its deleter, if it has one: for who doesn't include DLPack's header. NULL does nothing.
+ *
+ * Any thread may call this. The tensor isn't used afterwards.
+ */
+void shm_dlpack_destroy(struct DLManagedTensor *tensor);
+
+/**
+ * The same for a tensor of the form since DLPack 1.0. NULL does nothing.
+ */
+void shm_dlpack_destroy_versioned(struct DLManagedTensorVersioned *tensor);
 
 /**
  * Sets `options` to the defaults and its `struct_size`.

@@ -30,6 +30,45 @@ static void calls_on_no_handle(void) {
     CHECK(number == 7 && loan == UNTOUCHED && sample == UNTOUCHED && info.capacity == 7);
 }
 
+static void calls_without_a_tensor(void) {
+    struct DLManagedTensor *tensor = UNTOUCHED;
+    struct DLManagedTensorVersioned *newer = UNTOUCHED;
+    shm_tensor_type type = {sizeof type, NULL, 0, 1, 8, 1};
+    shm_publisher *publisher = new_publisher("/no_tensor", NULL);
+    shm_subscriber *subscriber = new_subscriber("/no_tensor", NULL);
+    shm_loan *loan;
+    uint64_t position = 7;
+
+    CHECK_STATUS(shm_sample_to_dlpack(NULL, &type, &tensor), SHM_ERR_NULL);
+    CHECK(strcmp(shm_last_error_message(), "sample is NULL") == 0);
+    CHECK_STATUS(shm_sample_to_dlpack_versioned(NULL, &type, &newer), SHM_ERR_NULL);
+    CHECK_STATUS(shm_loan_to_dlpack(NULL, &type, &tensor), SHM_ERR_NULL);
+    CHECK_STATUS(shm_loan_to_dlpack_versioned(NULL, &type, &newer), SHM_ERR_NULL);
+    CHECK_STATUS(shm_publisher_publish_dlpack(NULL, UNTOUCHED, &position), SHM_ERR_NULL);
+    CHECK_STATUS(shm_publisher_publish_dlpack(publisher, NULL, &position), SHM_ERR_NULL);
+    CHECK(strcmp(shm_last_error_message(), "tensor is NULL") == 0);
+
+    CHECK_STATUS(shm_publisher_publish(publisher, "x", 1, NULL), SHM_OK);
+    CHECK_STATUS(shm_publisher_loan(publisher, 1, &loan), SHM_OK);
+    shm_sample *sample = next_sample(subscriber);
+    CHECK_STATUS(shm_sample_to_dlpack(sample, NULL, &tensor), SHM_ERR_NULL);
+    CHECK(strcmp(shm_last_error_message(), "type is NULL") == 0);
+    CHECK_STATUS(shm_sample_to_dlpack_versioned(sample, NULL, &newer), SHM_ERR_NULL);
+    CHECK_STATUS(shm_sample_to_dlpack(sample, &type, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_sample_to_dlpack_versioned(sample, &type, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_loan_to_dlpack(loan, NULL, &tensor), SHM_ERR_NULL);
+    CHECK_STATUS(shm_loan_to_dlpack_versioned(loan, NULL, &newer), SHM_ERR_NULL);
+    CHECK_STATUS(shm_loan_to_dlpack(loan, &type, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_loan_to_dlpack_versioned(loan, &type, NULL), SHM_ERR_NULL);
+    CHECK(tensor == UNTOUCHED && newer == UNTOUCHED && position == 7 && shm_sample_size(sample) == 1);
+    shm_dlpack_destroy(NULL);
+    shm_dlpack_destroy_versioned(NULL);
+    shm_sample_release(sample);
+    shm_loan_destroy(loan);
+    shm_subscriber_destroy(subscriber);
+    shm_publisher_destroy(publisher);
+}
+
 static void calls_on_no_service(void) {
     shm_request_loan *request_loan = UNTOUCHED;
     shm_pending *pending = UNTOUCHED;
@@ -198,6 +237,7 @@ static void missing_outputs_of_services(void) {
 int main(void) {
     fresh_root();
     calls_on_no_handle();
+    calls_without_a_tensor();
     calls_on_no_service();
     values_of_nothing();
     missing_arguments();

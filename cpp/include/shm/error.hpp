@@ -61,6 +61,8 @@ enum class status : std::int32_t {
     peer_died = SHM_ERR_PEER_DIED,            ///< The server died before it replied.
     no_reply = SHM_ERR_NO_REPLY,              ///< The server gave the request up.
     remote = SHM_ERR_REMOTE,                  ///< The function that was called failed.
+    copier = SHM_ERR_COPIER,                  ///< A copier, or the device behind it, failed.
+    no_device = SHM_ERR_NO_DEVICE,            ///< There is no such device, or nothing that drives it.
 };
 
 /// Whether `s` is an error, rather than success or an expected outcome.

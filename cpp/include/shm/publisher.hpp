@@ -4,6 +4,7 @@
 #include <shm/copier.hpp>
 #include <shm/error.hpp>
 #include <shm/message.hpp>
+#include <shm/tensor.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -16,6 +17,7 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 /// @file
 /// Publishing: `shm::publisher` for bytes, plain data and messages, in place or copied; and
@@ -105,6 +107,21 @@ public:
     /// the loan is what it was.
     [[nodiscard]] shm::status resize(std::size_t size) noexcept {
         return detail::from_c(shm_loan_resize(handle_.get(), size));
+    }
+
+    /// The loan's memory as a tensor, to be filled in place. It is only a view, which dropping it
+    /// ends and not the loan, and which mustn't be used after the loan was published, resized or
+    /// dropped. Fails with `wrong_size` when the loan hasn't exactly as many bytes, with
+    /// `invalid_option` or `too_large` for what no tensor can be.
+    [[nodiscard]] result<dlpack_tensor> to_dlpack(const std::vector<std::int64_t>& shape,
+                                                  data_type type) const noexcept {
+        return detail::tensor_of(handle_.get(), shape, type, shm_loan_to_dlpack);
+    }
+
+    /// The same in the form since DLPack 1.0.
+    [[nodiscard]] result<dlpack_tensor_versioned> to_dlpack_versioned(
+        const std::vector<std::int64_t>& shape, data_type type) const noexcept {
+        return detail::tensor_of(handle_.get(), shape, type, shm_loan_to_dlpack_versioned);
     }
 
     /// Publishes the message without a copy and returns its position in the topic's order. Waits
@@ -267,6 +284,21 @@ public:
         std::uint64_t position = 0;
         const shm::status s =
             detail::from_c(shm_publisher_try_publish(handle_.get(), data, size, &position));
+        if (s != shm::status::ok) return s;
+        return position;
+    }
+
+    /// Publishes a copy of a `DLTensor` of <dlpack/dlpack.h>, in memory that the processor reads:
+    /// its elements in row-major order without gaps, however they lie there. Fails as `loan` does,
+    /// with `invalid_option` for a tensor that can't be, and with `no_device` for one in a device's
+    /// memory.
+    template <typename Tensor>
+    result<std::uint64_t> publish_dlpack(const Tensor& tensor) noexcept {
+        static_assert(sizeof(tensor.byte_offset) == 8 && sizeof tensor == 48,
+                      "what is published must be a DLTensor");
+        std::uint64_t position = 0;
+        const shm::status s =
+            detail::from_c(shm_publisher_publish_dlpack(handle_.get(), &tensor, &position));
         if (s != shm::status::ok) return s;
         return position;
     }

@@ -4,6 +4,7 @@
 #include <shm/copier.hpp>
 #include <shm/error.hpp>
 #include <shm/message.hpp>
+#include <shm/tensor.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -18,6 +19,7 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 /// @file
 /// Receiving: `shm::subscriber` for bytes, plain data and messages, borrowed in place; and
@@ -148,6 +150,22 @@ public:
         }
     }
 
+    /// Hands the sample over as a tensor of this shape, in place: `std::move(sample).to_dlpack(...)`.
+    /// The tensor holds it as long as it lives, also past its subscriber. It is only to be read,
+    /// which this form can't say: a write ends the process. Fails with `wrong_size` when the
+    /// message hasn't exactly as many bytes, with `invalid_option` or `too_large` for what no
+    /// tensor can be; the sample is what it was then.
+    result<dlpack_tensor> to_dlpack(const std::vector<std::int64_t>& shape,
+                                    data_type type) && noexcept {
+        return taken(detail::tensor_of(handle_.get(), shape, type, shm_sample_to_dlpack));
+    }
+
+    /// The same in the form since DLPack 1.0, marked as read-only.
+    result<dlpack_tensor_versioned> to_dlpack_versioned(const std::vector<std::int64_t>& shape,
+                                                        data_type type) && noexcept {
+        return taken(detail::tensor_of(handle_.get(), shape, type, shm_sample_to_dlpack_versioned));
+    }
+
     /// Gives the message back now.
     void release() noexcept { handle_.reset(); }
 
@@ -155,6 +173,13 @@ public:
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
 private:
+    // The message is the tensor's now, if there is one.
+    template <typename Tensor>
+    result<Tensor> taken(result<Tensor> tensor) noexcept {
+        if (tensor) static_cast<void>(handle_.release());
+        return tensor;
+    }
+
     std::unique_ptr<shm_sample, detail::sample_deleter> handle_;
 };
 
