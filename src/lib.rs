@@ -37,6 +37,8 @@ mod rpc;
 mod sync;
 
 #[cfg(not(loom))]
+pub mod copier;
+#[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 pub mod ffi;
