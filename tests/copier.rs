@@ -339,17 +339,17 @@ fn a_fork_in_the_middle_of_a_copy_harms_nobody() {
             // SAFETY: the child copies into memory of its own and ends.
             let child = unsafe { libc::fork() };
             if child == 0 {
-                // SAFETY: two buffers of one length; it ends here, by a signal if it hangs.
+                // SAFETY: two buffers of one length; it ends here, by a signal if it hangs, so that nobody drops the copier twice.
                 unsafe {
                     libc::alarm(20);
                     copier.copy(target.as_mut_ptr(), source.as_ptr(), source.len());
+                    drop(std::ptr::read(&copier));
                     libc::_exit(i32::from(target != source))
                 }
             }
             let mut status = 0;
             // SAFETY: waits for that child, into a local.
             let ended = unsafe { libc::waitpid(child, &mut status, 0) };
-            target.fill(0);
             if ended != child || status != 0 {
                 is_over.store(true, Ordering::Relaxed);
                 panic!("the child ended with {status:x}");
