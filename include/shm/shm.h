@@ -262,6 +262,71 @@ struct DLManagedTensorVersioned;
 #define SHM_WAIT_FOREVER UINT64_MAX
 
 /**
+ * For `shm_cpu_copier_options.copy`: whatever was measured to be the fastest at each size.
+ */
+#define SHM_CPU_COPY_AUTO 0
+
+/**
+ * The C library's `memcpy`.
+ */
+#define SHM_CPU_COPY_LIBC 1
+
+/**
+ * A word at a time.
+ */
+#define SHM_CPU_COPY_SCALAR 2
+
+/**
+ * x86-64's `rep movsb`.
+ */
+#define SHM_CPU_COPY_REP_MOVSB 3
+
+/**
+ * AVX.
+ */
+#define SHM_CPU_COPY_AVX 4
+
+/**
+ * AVX, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_AVX_UNROLL 5
+
+/**
+ * AVX, stores past the caches.
+ */
+#define SHM_CPU_COPY_AVX_ASYNC 6
+
+/**
+ * AVX, stores past the caches, loads fetched ahead.
+ */
+#define SHM_CPU_COPY_AVX_ASYNC_PF 7
+
+/**
+ * AVX, stores past the caches, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_AVX_ASYNC_UNROLL 8
+
+/**
+ * AVX, stores past the caches, loads fetched ahead, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_AVX_ASYNC_PF_UNROLL 9
+
+/**
+ * AVX-512, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_AVX512 10
+
+/**
+ * AVX-512, stores past the caches, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_AVX512_ASYNC 11
+
+/**
+ * ARM's NEON, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_NEON 12
+
+/**
  * For what `shm_audit` finds: it is about a topic.
  */
 #define SHM_KIND_TOPIC 0
@@ -718,6 +783,29 @@ typedef struct shm_copier_ops {
      */
     void (*destroy)(void *user_data);
 } shm_copier_ops;
+
+/**
+ * How a copier of the process's own memory copies. `shm_cpu_copier_options_init` sets it to the defaults.
+ */
+typedef struct shm_cpu_copier_options {
+    /**
+     * sizeof(shm_cpu_copier_options), set by `shm_cpu_copier_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * A SHM_CPU_COPY_*. What this machine's processor lacks is done by the next best that it has. Default: SHM_CPU_COPY_AUTO.
+     */
+    uint32_t copy;
+    /**
+     * Threads that copy large buffers, with the caller's: up to 256. 0: the processors that the calling thread may use, at most 4. Default: 1,
+     * the caller's alone.
+     */
+    uint32_t threads;
+    /**
+     * Bytes from which on more than the caller's thread copies. 0: 8 MiB.
+     */
+    uint64_t threshold;
+} shm_cpu_copier_options;
 
 /**
  * What `shm_gc` did. Set `struct_size` to sizeof(shm_collected) before it is filled in.
@@ -1742,6 +1830,32 @@ int32_t shm_sample_copy_on_stream(struct shm_sample *sample,
                                   void *stream,
                                   shm_done done,
                                   void *done_data);
+
+/**
+ * Sets `options` to the defaults and its `struct_size`.
+ *
+ * The struct stays the caller's. Errors: SHM_ERR_NULL. Any thread may call this at any time.
+ */
+int32_t shm_cpu_copier_options_init(struct shm_cpu_copier_options *options);
+
+/**
+ * Makes a copier of the process's own memory. What it allocates is aligned to 64; it copies any memory of the process, of any length and alignment.
+ *
+ * `options` may be NULL for the defaults. On SHM_OK `*copier` is the caller's, to be ended with `shm_copier_destroy`. Any thread may call this at any
+ * time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION; SHM_ERR_OS when a thread can't be started.
+ */
+int32_t shm_copier_cpu_create(const struct shm_cpu_copier_options *options,
+                              struct shm_copier **copier);
+
+/**
+ * Says what a copier of the process's own memory copies `size` bytes with on this machine when it is asked for `copy`, both a SHM_CPU_COPY_*.
+ *
+ * Never SHM_CPU_COPY_AUTO; SHM_CPU_COPY_LIBC for a number that is none of them. Any thread may call this at any time.
+ */
+uint32_t shm_cpu_copy_implementation(uint32_t copy,
+                                     size_t size);
 
 /**
  * Joins `topic` as a publisher that copies with `copier`, making the topic when it doesn't exist.
