@@ -67,7 +67,7 @@ struct Order {
 }
 
 pub fn run(bench: &Bench) -> Result<Vec<Row>> {
-    let exponents: &[usize] = bench.either(&[6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26], &[6, 12, 18, 22, 26]);
+    let exponents: &[usize] = bench.either(&[6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26], &[6, 12, 18, 22]);
     let mut rows = Vec::new();
     for size in exponents.iter().map(|exponent| 1 << exponent) {
         if bench.affords(NAME, size, 1) {
