@@ -87,6 +87,7 @@ static void samples_are_released_when_done(void) {
         no_message(subscriber);
     }
     CHECK(fake.counts.pin == 1 && fake.counts.shm_to_user_on_stream == 50 && fake.counts.shm_to_user == 0);
+    CHECK(fake.last_size == sizeof(uint64_t));
     shm_subscriber_destroy(subscriber);
     shm_publisher_destroy(publisher);
     shm_copier_destroy(copier);
@@ -235,6 +236,7 @@ static void messages_in_the_order_of_streams(void) {
     no_message(subscriber);
     CHECK(fake_counts(&fake).pin == 1 && fake.mappings[0].is_writable == 1);
     CHECK(fake.counts.user_to_shm_on_stream == 30 && fake.counts.user_to_shm == 0);
+    CHECK(fake.last_size == sizeof(uint64_t));
     for (uint64_t n = 0; n < 30; n++) free_number(&fake, memory[n], n);
     shm_stream_publisher_destroy(publisher);
     shm_subscriber_destroy(subscriber);

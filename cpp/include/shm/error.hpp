@@ -61,6 +61,8 @@ enum class status : std::int32_t {
     peer_died = SHM_ERR_PEER_DIED,            ///< The server died before it replied.
     no_reply = SHM_ERR_NO_REPLY,              ///< The server gave the request up.
     remote = SHM_ERR_REMOTE,                  ///< The function that was called failed.
+    copier = SHM_ERR_COPIER,                  ///< A copier, or the device behind it, failed.
+    no_device = SHM_ERR_NO_DEVICE,            ///< There is no device of that kind here.
 };
 
 /// Whether `s` is an error, rather than success or an expected outcome.
@@ -96,6 +98,7 @@ public:
             case status::queue_full: return std::errc::resource_unavailable_try_again;
             case status::no_server: return std::errc::connection_refused;
             case status::peer_died: return std::errc::connection_reset;
+            case status::no_device: return std::errc::no_such_device;
             default: return {code, *this};
         }
     }

@@ -64,11 +64,11 @@ struct loan_deleter {
 };
 using publisher_handle = std::unique_ptr<shm_publisher, publisher_deleter>;
 
-inline status open(const std::string& topic, const publisher_options& options,
-                   publisher_handle& handle) noexcept {
+// Checks the names and fills `c` in.
+inline status to_c(const std::string& topic, const publisher_options& options,
+                   shm_publisher_options& c) noexcept {
     if (has_nul(topic)) return status::invalid_name;
     if (has_nul(options.root)) return status::invalid_option;
-    shm_publisher_options c{};
     if (const status s = from_c(shm_publisher_options_init(&c)); s != status::ok) return s;
     c.root = options.root.empty() ? nullptr : options.root.c_str();
     c.capacity = options.capacity;
@@ -79,6 +79,13 @@ inline status open(const std::string& topic, const publisher_options& options,
     c.mode = options.mode;
     c.has_group = options.group.has_value() ? 1 : 0;
     c.group = options.group.value_or(0);
+    return status::ok;
+}
+
+inline status open(const std::string& topic, const publisher_options& options,
+                   publisher_handle& handle) noexcept {
+    shm_publisher_options c{};
+    if (const status s = to_c(topic, options, c); s != status::ok) return s;
     shm_publisher* created = nullptr;
     const status s = from_c(shm_publisher_create(topic.c_str(), &c, &created));
     if (s == status::ok) handle.reset(created);
@@ -279,6 +286,17 @@ public:
         return position;
     }
 
+    /// Publishes a copy of the `size` bytes at `data`, in the memory of `by`'s kind. Otherwise as
+    /// `publish`. Fails with `copier` as well; what a `memory::Copier` throws is passed on. Nothing is
+    /// published then.
+    result<std::uint64_t> publish_from(const copier& by, const void* data, std::size_t size) {
+        std::uint64_t position = 0;
+        const shm::status s = detail::unless_thrown(
+            shm_publisher_publish_from(handle_.get(), by.get(), data, size, &position));
+        if (s != shm::status::ok) return s;
+        return position;
+    }
+
     /// Publishes a copy of `value`, which must be trivially copyable.
     template <typename T>
     result<std::uint64_t> publish_plain(const T& value) noexcept {
@@ -408,28 +426,29 @@ public:
     /// means `memcpy`. Throws `shm::error`.
     explicit PublisherBin(const std::string& topic, memory::Copier* copier = nullptr,
                           publisher_options options = {})
-        : PublisherBase(topic, std::move(options), Capacity), copier_(copier) {}
+        : PublisherBase(topic, std::move(options), Capacity) {
+        if (copier != nullptr) copier_.emplace(*copier);
+    }
 
     /// The same without exceptions: sets `ec`; on an error every `publish` returns false.
     PublisherBin(const std::string& topic, memory::Copier* copier, std::error_code& ec) noexcept
         : PublisherBin(topic, copier, publisher_options{}, ec) {}
     PublisherBin(const std::string& topic, memory::Copier* copier, publisher_options options,
                  std::error_code& ec) noexcept
-        : PublisherBase(topic, std::move(options), Capacity, ec), copier_(copier) {}
+        : PublisherBase(topic, std::move(options), Capacity, ec) {
+        if (copier != nullptr && !ec) copier_.emplace(*copier, ec);
+    }
 
     /// Publishes `size` bytes, which the copier's `user_to_shm` copies straight into shared memory.
     /// Returns whether they were published; `last_error()` says why not. What the copier throws is
     /// passed on, and nothing is published then.
     bool publish(const void* data, std::size_t size) {
-        if (copier_ == nullptr) return done(publisher_.publish(data, size));
-        result<loan> room = publisher_.loan(size);
-        if (!room) return done(room.status());
-        copier_->user_to_shm(room->data(), const_cast<void*>(data), size);
-        return done(room->publish());
+        if (!copier_) return done(publisher_.publish(data, size));
+        return done(publisher_.publish_from(*copier_, data, size));
     }
 
 private:
-    memory::Copier* copier_;
+    std::optional<copier> copier_;
 };
 
 }  // namespace pubsub
