@@ -294,6 +294,43 @@ TEST(bins_can_do_without_exceptions_when_they_are_made) {
     CHECK(none.last_error() == shm::status::null_argument);
 }
 
+// The same contract, whether the copier wants to be told of mappings or not.
+TEST(bins_leave_nothing_of_what_fails) {
+    for (const bool pins : {false, true}) {
+        Device out(pins), in(pins);
+        shm::subscriber_options options;
+        options.holds = 1;
+        int received = 0;
+        shm::pubsub::SubscriberBin<> subscriber(
+            "leaves", &in, [&](shm::memory::Ptr*) { ++received; }, options);
+        shm::pubsub::PublisherBin<> publisher("leaves", &out);
+        out.broken = true;
+        CHECK_EQUAL(message_thrown_by([&] { return publisher.publish("x", 1); }), "broken device");
+        out.broken = false;
+        CHECK(!subscriber.spin_once());
+        CHECK(!publisher.publish(nullptr, 1));
+        CHECK(publisher.last_error() == shm::status::null_argument);
+        for (int i = 0; i < 3; ++i) CHECK(publisher.publish("x", 1));
+        in.broken = true;
+        CHECK_EQUAL(message_thrown_by([&] { return subscriber.spin_once(); }), "broken device");
+        in.broken = false;
+        in.no_memory = true;
+        bool no_memory = false;
+        try {
+            subscriber.spin_once();
+        } catch (const std::bad_alloc&) {
+            no_memory = true;
+        }
+        in.no_memory = false;
+        CHECK(no_memory && subscriber.spin_once() && received == 1);
+        CHECK(in.allocs == 2 && in.deallocs == 2 && in.to_user == 2);
+
+        // For no bytes nothing is asked.
+        CHECK(publisher.publish(nullptr, 0) && subscriber.spin_once() && received == 2);
+        CHECK(in.allocs == 2 && in.deallocs == 2 && in.to_user == 2 && out.to_shm == 4);
+    }
+}
+
 // What client.hpp and server.hpp say of copiers.
 TEST(calls_through_copiers) {
     Device calling, serving;

@@ -10,6 +10,7 @@
 #include <exception>
 #include <memory>
 #include <new>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -315,4 +316,50 @@ private:
     detail::copier_handle handle_;
 };
 
+namespace detail {
+
+// What `pubsub::PublisherBin` and `SubscriberBin` copy with: a `copier` where there are mappings to tell of. Otherwise,
+// to the same contract, the virtual functions themselves: through the C ABI a message of 64 bytes
+// takes 60 ns instead of 40 to publish, and 105 instead of 50 to receive.
+class bin_copier {
+public:
+    explicit bin_copier(memory::Copier& user) : user_(&user) {
+        if (user.wants_pins()) pinning_.emplace(user);
+    }
+    bin_copier(memory::Copier& user, std::error_code& ec) noexcept : user_(&user) {
+        if (!ec && user.wants_pins()) pinning_.emplace(user, ec);
+    }
+
+    [[nodiscard]] status user_to_shm(void* dst, const void* src, std::size_t size) const {
+        if (pinning_) return pinning_->user_to_shm(dst, src, size);
+        if (size == 0) return status::ok;
+        if (src == nullptr) return status::null_argument;
+        user_->user_to_shm(dst, const_cast<void*>(src), size);
+        return status::ok;
+    }
+
+    result<void*> copy_out(const void* src, std::size_t size) const {
+        if (pinning_) return pinning_->copy_out(src, size);
+        if (size == 0) return nullptr;
+        void* const memory = user_->alloc(size);
+        if (memory == nullptr) throw std::bad_alloc();
+        try {
+            user_->shm_to_user(memory, const_cast<void*>(src), size);
+        } catch (...) {
+            user_->dealloc(memory);
+            throw;
+        }
+        return memory;
+    }
+
+    void dealloc(void* memory) const {
+        if (memory != nullptr) user_->dealloc(memory);
+    }
+
+private:
+    memory::Copier* user_;
+    std::optional<copier> pinning_;
+};
+
+}  // namespace detail
 }  // namespace shm

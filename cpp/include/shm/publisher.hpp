@@ -444,11 +444,14 @@ public:
     /// passed on, and nothing is published then.
     bool publish(const void* data, std::size_t size) {
         if (!copier_) return done(publisher_.publish(data, size));
-        return done(publisher_.publish_from(*copier_, data, size));
+        result<loan> room = publisher_.loan(size);
+        if (!room) return done(room.status());
+        const shm::status s = copier_->user_to_shm(room->data(), data, size);
+        return done(s == shm::status::ok ? room->publish() : s);
     }
 
 private:
-    std::optional<copier> copier_;
+    std::optional<detail::bin_copier> copier_;
 };
 
 }  // namespace pubsub

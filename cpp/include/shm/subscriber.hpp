@@ -414,32 +414,27 @@ public:
     SubscriberBin(const std::string& topic, memory::Copier* copier, Callback callback,
                   subscriber_options options, std::error_code& ec) noexcept
         : SubscriberBase(topic, std::move(options), Capacity, ec),
-          copier_(static_cast<shm_copier*>(nullptr)),
-          callback_(std::move(callback)) {
-        if (!ec) copier_ = shm::copier(copier == nullptr ? default_copier_ : *copier, ec);
-    }
+          copier_(copier == nullptr ? default_copier_ : *copier, ec),
+          callback_(std::move(callback)) {}
 
 private:
     // A message in the copier's memory, freed however the callback ends, unless it wants to keep it.
     class allocation : public memory::Ptr {
     public:
-        allocation(const copier& by, const sample& received)
-            : by_(by),
-              allocated_(by.copy_out(received.data(), received.size()).value()),
-              bytes_(received.size()) {
+        allocation(const detail::bin_copier& by, const sample& received)
+            : by_(by), allocated_(by.copy_out(received.data(), received.size()).value()) {
             ptr = allocated_;
-            size = bytes_;
+            size = received.size();
         }
         allocation(const allocation&) = delete;
         allocation& operator=(const allocation&) = delete;
         ~allocation() {
-            if (free) by_.dealloc(allocated_, bytes_);
+            if (free) by_.dealloc(allocated_);
         }
 
     private:
-        const copier& by_;
+        const detail::bin_copier& by_;
         void* allocated_;
-        std::size_t bytes_;
     };
 
     void deliver(sample received) override {
@@ -449,7 +444,7 @@ private:
     }
 
     memory::DefaultCopier default_copier_;
-    copier copier_;
+    detail::bin_copier copier_;
     Callback callback_;
 };
 
