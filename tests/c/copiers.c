@@ -9,8 +9,8 @@ static char marker;
 #define UNTOUCHED ((void *)&marker)
 #define SIZES 5
 
-static const size_t sizes[SIZES] = {1, 64, 1000, 70000, 3000000};
-static unsigned char content[3000000];
+static const size_t sizes[SIZES] = {1, 64, 1000, 70000, 300000};
+static unsigned char content[300000];
 
 static int32_t try_create(const shm_copier_ops *ops) {
     shm_copier *copier = UNTOUCHED;
@@ -326,7 +326,7 @@ static void failures(void) {
     /* What isn't copied isn't published, and its place is lent again. */
     fake.fails.user_to_shm = 1;
     uint64_t position = 7;
-    for (int round = 0; round < 10000; round++) {
+    for (int round = 0; round < 3000; round++) {
         CHECK_STATUS(shm_publisher_publish_from(publisher, copier, device, 2000, &position), SHM_ERR_COPIER);
     }
     check_failed_with(1, "user_to_shm");
