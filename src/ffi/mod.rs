@@ -65,6 +65,7 @@
 mod arguments;
 pub mod client;
 pub mod copier;
+pub mod dlpack;
 pub mod error;
 mod guard;
 pub mod loan;

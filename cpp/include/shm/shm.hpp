@@ -12,4 +12,5 @@
 #include <shm/server.hpp>
 #include <shm/stream_publisher.hpp>
 #include <shm/subscriber.hpp>
+#include <shm/tensor.hpp>
 #include <shm/upkeep.hpp>
