@@ -543,8 +543,8 @@ impl Told {
 ///
 /// `stream` is what the copier's kind of memory calls one, for CUDA a CUstream; NULL is its default one. Until the copy has ended `dst` is used by nothing but
 /// this, and what is behind it on `stream`. `done`, which may be NULL, is called with `done_data` when it has: exactly once, by any thread, if SHM_OK
-/// was returned; with SHM_ERR_COPIER when it failed. For a sample of no bytes nothing is copied, and `done` called at once. The sample isn't the caller's any more after this, unless SHM_ERR_NULL or SHM_ERR_CLOSED was returned.
-/// Any thread may call this at any time.
+/// was returned; with SHM_ERR_COPIER when it failed. For a sample of no bytes nothing is copied, and `done` called at once. The sample isn't
+/// the caller's any more after this, unless SHM_ERR_NULL or SHM_ERR_CLOSED was returned. Any thread may call this at any time.
 ///
 /// Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the sample was released before.
 #[no_mangle]
