@@ -750,7 +750,8 @@ typedef struct shm_copier_ops {
     int32_t (*user_to_shm)(void *user_data, void *dst, const void *src, size_t size);
     /**
      * As `shm_to_user`, when `stream` comes to it, without waiting for that. On 0 it calls `done(done_data, status)` exactly once, by any thread,
-     * when the copy has ended: 0 or a number of its own. Otherwise it never does. NULL: the copy is made at once.
+     * when the copy has ended: 0 or a number of its own. Otherwise it never does. `done` may call `unpin` and `destroy`, and wait for a reliable
+     * subscriber. NULL: the copy is made at once.
      */
     int32_t (*shm_to_user_on_stream)(void *user_data,
                                      void *dst,
@@ -1771,7 +1772,7 @@ int32_t shm_copier_dealloc(const struct shm_copier *copier,
  * Copies `size` bytes from `src`, which lie in a sample, a request or a reply, to the user's memory at `dst`.
  *
  * `dst` and `src` may be NULL when `size` is 0. Any threads, also at once. Errors: SHM_ERR_NULL; SHM_ERR_COPIER: what `dst` contains isn't
- * specified then; SHM_ERR_FORKED.
+ * specified then; SHM_ERR_TOO_LARGE, SHM_ERR_FORKED.
  */
 int32_t shm_copier_shm_to_user(const struct shm_copier *copier,
                                void *dst,
@@ -1782,7 +1783,7 @@ int32_t shm_copier_shm_to_user(const struct shm_copier *copier,
  * Copies `size` bytes of the user's memory at `src` to `dst`, which lies in a loan of a message, a request or a reply.
  *
  * `dst` and `src` may be NULL when `size` is 0. Any threads, also at once. Errors: SHM_ERR_NULL; SHM_ERR_COPIER: what `dst` contains isn't
- * specified then; SHM_ERR_FORKED.
+ * specified then; SHM_ERR_TOO_LARGE, SHM_ERR_FORKED.
  */
 int32_t shm_copier_user_to_shm(const struct shm_copier *copier,
                                void *dst,
@@ -1793,7 +1794,7 @@ int32_t shm_copier_user_to_shm(const struct shm_copier *copier,
  * Copies `size` bytes from `src`, which lie in a sample, a request or a reply, to memory that the copier allocates for them.
  *
  * On SHM_OK `*memory` is the caller's, to be freed with `shm_copier_dealloc` and the same size; NULL when `size` is 0. Any threads, also at once.
- * Errors: SHM_ERR_NULL, SHM_ERR_COPIER, SHM_ERR_FORKED; nothing is left allocated then.
+ * Errors: SHM_ERR_NULL, SHM_ERR_COPIER, SHM_ERR_TOO_LARGE, SHM_ERR_FORKED; nothing is left allocated then.
  */
 int32_t shm_copier_copy_out(const struct shm_copier *copier,
                             const void *src,
@@ -1819,8 +1820,8 @@ int32_t shm_publisher_publish_from(struct shm_publisher *publisher,
  *
  * `stream` is what the copier's kind of memory calls one, for CUDA a CUstream; NULL is its default one. Until the copy has ended `dst` is used by nothing but
  * this, and what is behind it on `stream`. `done`, which may be NULL, is called with `done_data` when it has: exactly once, by any thread, if SHM_OK
- * was returned; with SHM_ERR_COPIER when it failed. The sample isn't the caller's any more after this, unless SHM_ERR_NULL or SHM_ERR_CLOSED was returned.
- * Any thread may call this at any time.
+ * was returned; with SHM_ERR_COPIER when it failed. For a sample of no bytes nothing is copied, and `done` called at once. The sample isn't
+ * the caller's any more after this, unless SHM_ERR_NULL or SHM_ERR_CLOSED was returned. Any thread may call this at any time.
  *
  * Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the sample was released before.
  */
@@ -1880,9 +1881,10 @@ void shm_stream_publisher_destroy(struct shm_stream_publisher *publisher);
  *
  * `stream` is what the copier's kind of memory calls one, for CUDA a CUstream; NULL is its default one. Until it has ended nothing writes to `src` but what is before
  * or behind this on `stream`. How it ended says `shm_stream_publisher_wait`. While a reliable subscriber has yet to read what would be overwritten, what
- * is behind this on the stream may wait. Any threads, also at once.
+ * is behind this on the stream may wait; with a copier that has no copies on streams of its own, this call. A message of no bytes isn't copied, and
+ * published at once, wherever the stream is. `src` may be NULL for one. Any threads, also at once.
  *
- * Errors: those of `shm_publisher_loan`.
+ * Errors: those of `shm_publisher_loan`; SHM_ERR_NULL.
  */
 int32_t shm_stream_publisher_publish(struct shm_stream_publisher *publisher,
                                      const void *src,
@@ -1893,7 +1895,7 @@ int32_t shm_stream_publisher_publish(struct shm_stream_publisher *publisher,
  * Waits until everything that was begun before has ended, but not longer than `timeout_ns` nanoseconds.
  *
  * Any threads, also at once. Outcomes: SHM_TIMED_OUT. Errors: what the first one failed with that wasn't reported before, which isn't published:
- * SHM_ERR_COPIER, or one of those of `shm_loan_publish`; SHM_ERR_NULL.
+ * SHM_ERR_COPIER, or one of those of `shm_loan_publish`; SHM_ERR_NULL, SHM_ERR_FORKED.
  */
 int32_t shm_stream_publisher_wait(struct shm_stream_publisher *publisher,
                                   uint64_t timeout_ns);
