@@ -7,6 +7,7 @@ pub(crate) mod futex;
 pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod sharing;
+pub(crate) mod thread;
 
 /// A number that no other call returns, for instance ids and temporary names. Never 0.
 pub(crate) fn random_u64() -> crate::Result<u64> {
