@@ -17,6 +17,10 @@
  * its replies, an error of the function that was called, an error of this interface, or its cancellation; whatever dies,
  * and whenever.
  *
+ * A copier allocates memory of another kind, a GPU's for instance, and copies between it and any message, request or reply:
+ * `shm_copier_user_to_shm` to what was lent, `shm_copier_shm_to_user` from what was received. It is made of a program's own functions
+ * (`shm_copier_create`), or one of those that come with the library.
+ *
  * What holds for every function, and isn't repeated there:
  *
  * Status. A function that can fail returns an `int32_t`: `SHM_OK`, which is 0; an error, below 0; or an
@@ -235,6 +239,16 @@
 #define SHM_ERR_REMOTE -26
 
 /**
+ * A copier, or the device behind it, failed: `shm_last_error_code` is what it gave.
+ */
+#define SHM_ERR_COPIER -27
+
+/**
+ * There is no device of that kind here, or nothing that drives it.
+ */
+#define SHM_ERR_NO_DEVICE -28
+
+/**
  * For `shm_subscriber_options.history`: every message that the topic still has.
  */
 #define SHM_HISTORY_ALL UINT32_MAX
@@ -248,6 +262,13 @@
  * Calls the functions of a service.
  */
 typedef struct shm_client shm_client;
+
+/**
+ * Allocates memory of some kind, and copies between it and shared memory.
+ *
+ * Any threads may use a copier, also at once, with any publishers, subscribers, clients and servers.
+ */
+typedef struct shm_copier shm_copier;
 
 /**
  * Shared memory lent to write a message into.
@@ -293,6 +314,13 @@ typedef struct shm_sample shm_sample;
  * Serves the requests of a service, each of which goes to exactly one of its servers.
  */
 typedef struct shm_server shm_server;
+
+/**
+ * Publishes messages that a copier copies on streams: each becomes visible when its stream has come to it.
+ *
+ * Any threads may use it, also at once.
+ */
+typedef struct shm_stream_publisher shm_stream_publisher;
 
 /**
  * Receives the messages of a topic.
@@ -576,6 +604,79 @@ typedef struct shm_server_options {
 } shm_server_options;
 
 /**
+ * Says how a copy on a stream ended: a status, SHM_OK when the bytes are there. It is called exactly once, by any thread.
+ */
+typedef void (*shm_done)(void *done_data, int32_t status);
+
+/**
+ * What a copier is made of. `shm_copier_ops_init` sets it to nothing; `shm_to_user` and `user_to_shm` are needed.
+ *
+ * Each but `destroy` returns 0 when it did what it is for, and otherwise a number of its own: the call that it was made for fails with
+ * SHM_ERR_COPIER then, and `shm_last_error_code` is that number. They are called by any thread that uses the copier, by several at once, and
+ * must not call functions of this library, nor let an exception out.
+ */
+typedef struct shm_copier_ops {
+    /**
+     * sizeof(shm_copier_ops), set by `shm_copier_ops_init`.
+     */
+    size_t struct_size;
+    /**
+     * Given to each of the others.
+     */
+    void *user_data;
+    /**
+     * Allocates `size` bytes, at least 1, and says in `*memory` where. NULL: this copier doesn't allocate.
+     */
+    int32_t (*alloc)(void *user_data, size_t size, void **memory);
+    /**
+     * Frees what `alloc` gave for `size` bytes. NULL only with `alloc`.
+     */
+    int32_t (*dealloc)(void *user_data, void *memory, size_t size);
+    /**
+     * Copies `size` bytes, at least 1, from `src`, which lies in shared memory and is only to be read, to the user's memory at `dst`.
+     */
+    int32_t (*shm_to_user)(void *user_data, void *dst, const void *src, size_t size);
+    /**
+     * Copies `size` bytes, at least 1, from the user's memory at `src` to `dst`, which lies in shared memory.
+     */
+    int32_t (*user_to_shm)(void *user_data, void *dst, const void *src, size_t size);
+    /**
+     * As `shm_to_user`, when `stream` comes to it, without waiting for that. On 0 it calls `done(done_data, status)` exactly once, by any thread,
+     * when the copy has ended: 0 or a number of its own. Otherwise it never does. NULL: the copy is made at once.
+     */
+    int32_t (*shm_to_user_on_stream)(void *user_data,
+                                     void *dst,
+                                     const void *src,
+                                     size_t size,
+                                     void *stream,
+                                     shm_done done,
+                                     void *done_data);
+    /**
+     * The same the other way.
+     */
+    int32_t (*user_to_shm_on_stream)(void *user_data,
+                                     void *dst,
+                                     const void *src,
+                                     size_t size,
+                                     void *stream,
+                                     shm_done done,
+                                     void *done_data);
+    /**
+     * Told of a mapping of `size` bytes of shared memory, once, before the first copy from or to it; `is_writable` is 1 when copies go there, too. 0:
+     * `unpin` is to be called before it is unmapped. Otherwise it goes on without. It may not be NULL when `unpin` isn't.
+     */
+    int32_t (*pin)(void *user_data, void *memory, size_t size, int32_t is_writable);
+    /**
+     * The mapping goes, or the copier does. What it returns says nothing to anybody.
+     */
+    int32_t (*unpin)(void *user_data, void *memory, size_t size);
+    /**
+     * The end of the copier: called once, by the thread that ends it or the last copy of it, and none of the others after it.
+     */
+    void (*destroy)(void *user_data);
+} shm_copier_ops;
+
+/**
  * What `shm_gc` did. Set `struct_size` to sizeof(shm_collected) before it is filled in.
  */
 typedef struct shm_collected {
@@ -672,8 +773,8 @@ const char *shm_status_string(int32_t status);
 const char *shm_last_error_message(void);
 
 /**
- * The code that the function gave which was called, when the last call of this thread that failed did so with SHM_ERR_REMOTE;
- * otherwise 0. `shm_last_error_message` gives the function's own words then.
+ * The code that the function gave which was called, when the last call of this thread that failed did so with SHM_ERR_REMOTE:
+ * `shm_last_error_message` gives the function's own words then. With SHM_ERR_COPIER the number that the copier gave. Otherwise 0.
  */
 int32_t shm_last_error_code(void);
 
@@ -1344,6 +1445,168 @@ int32_t shm_reply_loan_send(struct shm_reply_loan *loan);
  * Ends a reply loan without sending it; its request goes on. NULL does nothing. One thread at a time.
  */
 void shm_reply_loan_destroy(struct shm_reply_loan *loan);
+
+/**
+ * Sets `ops` to a copier that can do nothing yet, and its `struct_size`.
+ *
+ * The struct stays the caller's. Errors: SHM_ERR_NULL. Any thread may call this at any time.
+ */
+int32_t shm_copier_ops_init(struct shm_copier_ops *ops);
+
+/**
+ * Makes a copier of the functions in `ops`, which is only read during the call.
+ *
+ * On SHM_OK `*copier` is the caller's, to be ended with `shm_copier_destroy`, and `ops->destroy` will be called once; otherwise it never is. Any
+ * thread may call this at any time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION when a function is missing; SHM_ERR_OS.
+ */
+int32_t shm_copier_create(const struct shm_copier_ops *ops,
+                          struct shm_copier **copier);
+
+/**
+ * Ends the use of a copier. NULL does nothing.
+ *
+ * The copier itself ends, by its `destroy`, when the copies on streams that it began have ended, and the stream publishers that copy with it are
+ * destroyed. What it allocated has to be freed before. Runs while no other call on `copier` does.
+ */
+void shm_copier_destroy(struct shm_copier *copier);
+
+/**
+ * Allocates `size` bytes of the copier's memory.
+ *
+ * On SHM_OK `*memory` is the caller's, to be freed with `shm_copier_dealloc` and the same size; NULL when `size` is 0. Any threads, also at
+ * once.
+ *
+ * Errors: SHM_ERR_NULL, SHM_ERR_COPIER, SHM_ERR_FORKED.
+ */
+int32_t shm_copier_alloc(const struct shm_copier *copier,
+                         size_t size,
+                         void **memory);
+
+/**
+ * Frees `size` bytes that the copier allocated. `memory` may be NULL: then there is nothing to free.
+ *
+ * Any threads, also at once. Errors: SHM_ERR_NULL; SHM_ERR_COPIER: whether it is freed isn't known then; SHM_ERR_FORKED.
+ */
+int32_t shm_copier_dealloc(const struct shm_copier *copier,
+                           void *memory,
+                           size_t size);
+
+/**
+ * Copies `size` bytes from `src`, which lie in a sample, a request or a reply, to the user's memory at `dst`.
+ *
+ * `dst` and `src` may be NULL when `size` is 0. Any threads, also at once. Errors: SHM_ERR_NULL; SHM_ERR_COPIER: what `dst` contains isn't
+ * specified then; SHM_ERR_FORKED.
+ */
+int32_t shm_copier_shm_to_user(const struct shm_copier *copier,
+                               void *dst,
+                               const void *src,
+                               size_t size);
+
+/**
+ * Copies `size` bytes of the user's memory at `src` to `dst`, which lies in a loan of a message, a request or a reply.
+ *
+ * `dst` and `src` may be NULL when `size` is 0. Any threads, also at once. Errors: SHM_ERR_NULL; SHM_ERR_COPIER: what `dst` contains isn't
+ * specified then; SHM_ERR_FORKED.
+ */
+int32_t shm_copier_user_to_shm(const struct shm_copier *copier,
+                               void *dst,
+                               const void *src,
+                               size_t size);
+
+/**
+ * Copies `size` bytes from `src`, which lie in a sample, a request or a reply, to memory that the copier allocates for them.
+ *
+ * On SHM_OK `*memory` is the caller's, to be freed with `shm_copier_dealloc` and the same size; NULL when `size` is 0. Any threads, also at once.
+ * Errors: SHM_ERR_NULL, SHM_ERR_COPIER, SHM_ERR_FORKED; nothing is left allocated then.
+ */
+int32_t shm_copier_copy_out(const struct shm_copier *copier,
+                            const void *src,
+                            size_t size,
+                            void **memory);
+
+/**
+ * Publishes a copy of the `size` bytes of the copier's memory at `src`. Otherwise as `shm_publisher_publish`.
+ *
+ * `src` may be NULL when `size` is 0. `position` may be NULL; otherwise it gets the message's place in the topic's order. One thread at a time uses
+ * the publisher.
+ *
+ * Errors: those of `shm_publisher_publish`; SHM_ERR_COPIER: nothing is published then.
+ */
+int32_t shm_publisher_publish_from(struct shm_publisher *publisher,
+                                   const struct shm_copier *copier,
+                                   const void *src,
+                                   size_t size,
+                                   uint64_t *position);
+
+/**
+ * Copies a sample to the user's memory at `dst` when `stream` comes to it, and releases it then. Doesn't wait for that.
+ *
+ * `stream` is what the copier's kind of memory calls one, for CUDA a CUstream; NULL is its default one. Until the copy has ended `dst` is used by nothing but
+ * this, and what is behind it on `stream`. `done`, which may be NULL, is called with `done_data` when it has: exactly once, by any thread, if SHM_OK
+ * was returned; with SHM_ERR_COPIER when it failed. The sample isn't the caller's any more after this, unless SHM_ERR_NULL or SHM_ERR_CLOSED was returned.
+ * Any thread may call this at any time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the sample was released before.
+ */
+int32_t shm_sample_copy_on_stream(struct shm_sample *sample,
+                                  const struct shm_copier *copier,
+                                  void *dst,
+                                  void *stream,
+                                  shm_done done,
+                                  void *done_data);
+
+/**
+ * Joins `topic` as a publisher that copies with `copier`, making the topic when it doesn't exist.
+ *
+ * `options` may be NULL for the defaults. On SHM_OK `*publisher` is the caller's, to be ended with `shm_stream_publisher_destroy`; it has a share
+ * in the copier, whose handle may be destroyed before. Any thread may call this at any time. Errors: those of `shm_publisher_create`.
+ */
+int32_t shm_stream_publisher_create(const char *topic,
+                                    const struct shm_publisher_options *options,
+                                    const struct shm_copier *copier,
+                                    struct shm_stream_publisher **publisher);
+
+/**
+ * Waits until all that was begun has ended, then leaves the topic. NULL does nothing.
+ *
+ * A stream that never comes to a copy makes this wait for ever. Runs while no other call on `publisher` does.
+ */
+void shm_stream_publisher_destroy(struct shm_stream_publisher *publisher);
+
+/**
+ * Has the `size` bytes of the copier's memory at `src` copied and published when `stream` comes to it. Doesn't wait for that.
+ *
+ * `stream` is what the copier's kind of memory calls one, for CUDA a CUstream; NULL is its default one. Until it has ended nothing writes to `src` but what is before
+ * or behind this on `stream`. How it ended says `shm_stream_publisher_wait`. While a reliable subscriber has yet to read what would be overwritten, what
+ * is behind this on the stream may wait. Any threads, also at once.
+ *
+ * Errors: those of `shm_publisher_loan`.
+ */
+int32_t shm_stream_publisher_publish(struct shm_stream_publisher *publisher,
+                                     const void *src,
+                                     size_t size,
+                                     void *stream);
+
+/**
+ * Waits until everything that was begun before has ended, but not longer than `timeout_ns` nanoseconds.
+ *
+ * Any threads, also at once. Outcomes: SHM_TIMED_OUT. Errors: what the first one failed with that wasn't reported before, which isn't published:
+ * SHM_ERR_COPIER, or one of those of `shm_loan_publish`; SHM_ERR_NULL.
+ */
+int32_t shm_stream_publisher_wait(struct shm_stream_publisher *publisher,
+                                  uint64_t timeout_ns);
+
+/**
+ * Says what the topic is.
+ *
+ * The caller sets `info->struct_size` to sizeof(shm_topic_info) before; the struct stays the caller's. Any threads, also at once.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION when `info->struct_size` isn't the size of such a struct.
+ */
+int32_t shm_stream_publisher_info(const struct shm_stream_publisher *publisher,
+                                  struct shm_topic_info *info);
 
 /**
  * Takes away what the dead left in a root: topics that nobody uses, topics that were never finished, and in topics

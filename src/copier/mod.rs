@@ -87,9 +87,12 @@ pub unsafe trait Copier: Send + Sync {
 
     /// Frees what [`alloc`](Self::alloc) gave for `size` bytes.
     ///
+    /// # Errors
+    /// [`Error::Copier`]: whether it is freed isn't known then.
+    ///
     /// # Safety
     /// It came from this copier and isn't used afterwards.
-    unsafe fn dealloc(&self, memory: *mut u8, size: usize);
+    unsafe fn dealloc(&self, memory: *mut u8, size: usize) -> Result<()>;
 
     /// Copies `from`, which lies in shared memory, to the user's memory.
     ///
@@ -182,9 +185,14 @@ impl SharedCopier {
     /// # Errors
     /// [`Error::Os`].
     pub fn new(copier: impl Copier + 'static) -> Result<SharedCopier> {
+        Ok(Self::of_process(Token::current()?, copier))
+    }
+
+    /// The same, where there are handles already.
+    pub(crate) fn of_process(token: Token, copier: impl Copier + 'static) -> SharedCopier {
         // Relaxed: a number, nothing hangs on it.
         let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(SharedCopier(Arc::new(Shared { copier: Arc::new(copier), id, token: Token::current()? })))
+        SharedCopier(Arc::new(Shared { copier: Arc::new(copier), id, token }))
     }
 
     /// Allocates `len` bytes of this copier's memory; freed when it is dropped.
@@ -195,6 +203,22 @@ impl SharedCopier {
         self.0.token.check()?;
         let start = if len == 0 { std::ptr::null_mut() } else { self.0.copier.alloc(len)? };
         Ok(UserMemory { copier: self.clone(), start, len })
+    }
+
+    /// Frees what was [given away](UserMemory::into_raw). Null is no memory.
+    ///
+    /// # Errors
+    /// [`Error::Copier`]: whether it is freed isn't known then; [`Error::Forked`].
+    ///
+    /// # Safety
+    /// It has `len` bytes, came from this copier, and isn't used afterwards.
+    pub unsafe fn dealloc(&self, memory: *mut u8, len: usize) -> Result<()> {
+        self.0.token.check()?;
+        if memory.is_null() {
+            return Ok(());
+        }
+        // SAFETY: the caller's.
+        unsafe { self.0.copier.dealloc(memory, len) }
     }
 
     /// Copies `from`, a sample, a request or a reply, to memory of this copier's kind.
@@ -337,7 +361,7 @@ impl UserMemory {
         self.len == 0
     }
 
-    /// Gives the memory away: it is freed by [`Copier::dealloc`].
+    /// Gives the memory away: [`SharedCopier::dealloc`] frees it.
     pub fn into_raw(self) -> *mut u8 {
         let mut this = self;
         this.len = 0;
@@ -347,9 +371,9 @@ impl UserMemory {
 
 impl Drop for UserMemory {
     fn drop(&mut self) {
-        if self.len != 0 && self.copier.0.token.is_ours() {
-            // SAFETY: it came from there, and this is the end of it.
-            unsafe { self.copier.0.copier.dealloc(self.start, self.len) };
+        if self.len != 0 {
+            // Nobody is there to be told. SAFETY: it came from there, and this is the end of it.
+            let _ = unsafe { self.copier.dealloc(self.start, self.len) };
         }
     }
 }

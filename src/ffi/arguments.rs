@@ -64,6 +64,20 @@ pub(super) unsafe fn bytes<'a>(data: *const c_void, size: usize) -> Result<&'a [
     Ok(unsafe { std::slice::from_raw_parts(data.as_ptr().cast(), size) })
 }
 
+/// The bytes to copy to. `data` may be NULL when there are none.
+///
+/// # Safety
+/// NULL, or C2 holds for the `size` bytes at `data`, which nobody else uses as long as the slice lives.
+pub(super) unsafe fn bytes_mut<'a>(data: *mut c_void, size: usize) -> Result<&'a mut [u8], Failure> {
+    // SAFETY: the caller's.
+    let checked = unsafe { bytes(data, size)? };
+    if checked.is_empty() {
+        return Ok(&mut []);
+    }
+    // SAFETY: the caller's; they were checked.
+    Ok(unsafe { std::slice::from_raw_parts_mut(data.cast(), checked.len()) })
+}
+
 /// The name of a topic or a service.
 ///
 /// # Safety

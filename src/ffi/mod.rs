@@ -13,6 +13,10 @@
 //! its replies, an error of the function that was called, an error of this interface, or its cancellation; whatever dies,
 //! and whenever.
 //!
+//! A copier allocates memory of another kind, a GPU's for instance, and copies between it and any message, request or reply:
+//! `shm_copier_user_to_shm` to what was lent, `shm_copier_shm_to_user` from what was received. It is made of a program's own functions
+//! (`shm_copier_create`), or one of those that come with the library.
+//!
 //! What holds for every function, and isn't repeated there:
 //!
 //! Status. A function that can fail returns an `int32_t`: `SHM_OK`, which is 0; an error, below 0; or an
@@ -60,6 +64,7 @@
 
 mod arguments;
 pub mod client;
+pub mod copier;
 pub mod error;
 mod guard;
 pub mod loan;
@@ -75,6 +80,7 @@ pub mod server;
 pub mod service_options;
 mod shelf;
 pub mod status;
+pub mod stream_publisher;
 pub mod subscriber;
 pub mod upkeep;
 pub mod version;

@@ -45,6 +45,14 @@ impl ShmSample {
     }
 }
 
+impl ShmSample {
+    /// Its bytes, which stay as long as it isn't released; none when it was.
+    pub(super) fn bytes(&self) -> Option<*const [u8]> {
+        // SAFETY: C1, as the reference says.
+        unsafe { ShmSample::get(self) }.map(|held| ptr::from_ref(&**held))
+    }
+}
+
 /// The places of a subscriber's samples.
 pub(super) struct Samples {
     places: Box<[ShmSample]>,
