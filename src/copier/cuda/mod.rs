@@ -156,11 +156,10 @@ unsafe impl Copier for CudaCopier {
         Ok(memory as *mut u8)
     }
 
-    unsafe fn dealloc(&self, memory: *mut u8, _: usize) {
-        if let Ok(_current) = self.device.enter() {
-            // SAFETY: the caller's. A failure, of the device or at the end of the process, has nobody to hear of it.
-            let _ = unsafe { self.device.driver.memory_free(memory as u64) };
-        }
+    unsafe fn dealloc(&self, memory: *mut u8, _: usize) -> Result<()> {
+        let _current = self.device.enter()?;
+        // SAFETY: the caller's.
+        unsafe { self.device.driver.memory_free(memory as u64) }
     }
 
     unsafe fn shm_to_user(&self, to: *mut u8, from: &[u8]) -> Result<()> {
