@@ -16,12 +16,12 @@ use crate::publisher::{Publisher, Resting};
 ///
 /// Any threads use it at once. Dropping it waits until all that was begun has ended, as a device that isn't stuck sees to.
 pub struct StreamPublisher {
+    publisher: Arc<Mutex<Publisher>>,
     shared: Arc<Shared>,
     copier: SharedCopier,
 }
 
 struct Shared {
-    publisher: Mutex<Publisher>,
     progress: Mutex<Progress>,
     /// With `progress`: something has ended.
     ended: Condvar,
@@ -46,8 +46,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl StreamPublisher {
     /// Publishes with `publisher`, and copies with `copier`.
     pub fn new(publisher: Publisher, copier: SharedCopier) -> StreamPublisher {
-        let (publisher, progress) = (Mutex::new(publisher), Mutex::default());
-        StreamPublisher { shared: Arc::new(Shared { publisher, progress, ended: Condvar::new() }), copier }
+        let shared = Shared { progress: Mutex::default(), ended: Condvar::new() };
+        StreamPublisher { publisher: Arc::new(Mutex::new(publisher)), shared: Arc::new(shared), copier }
     }
 
     /// Has `len` bytes at `from`, in memory of the copier's kind, copied and published when `stream` comes to it. Doesn't wait for that;
@@ -61,13 +61,16 @@ impl StreamPublisher {
     /// Until it has ended, `from` is memory of the copier's kind of at least `len` bytes, and nobody writes to it but on `stream`, before
     /// or behind this.
     pub unsafe fn publish(&self, from: *const u8, len: usize, stream: Stream) -> Result<()> {
-        let resting = lock(&self.shared.publisher).loan(len)?.rest();
+        let resting = lock(&self.publisher).loan(len)?.rest();
         lock(&self.shared.progress).begun += 1;
         let to = resting.as_ptr();
-        let (shared, copier) = (self.shared.clone(), self.copier.clone());
+        let (publisher, copier) = (self.publisher.clone(), self.copier.clone());
+        let shared = self.shared.clone();
         let done = Done::new(move |copied| {
-            shared.end(resting, copied);
-            drop(copier);
+            let ended = end(&publisher, resting, copied);
+            // Before somebody hears of it: who waited for the end and goes is the last that has them.
+            drop((publisher, copier));
+            shared.note(ended);
         });
         // SAFETY: the caller's; the loan is nobody's until `done` is called.
         unsafe { self.copier.user_to_shm_on_stream(to, from, len, stream, done) };
@@ -95,37 +98,34 @@ impl StreamPublisher {
 
     /// The topic's sizes.
     pub fn info(&self) -> TopicInfo {
-        lock(&self.shared.publisher).info()
+        lock(&self.publisher).info()
+    }
+}
+
+/// Publishes the loan whose copy has ended, or discards it.
+fn end(publisher: &Mutex<Publisher>, mut resting: Resting, copied: Result<()>) -> Result<()> {
+    if let Err(error) = copied {
+        drop(lock(publisher).resume(resting));
+        return Err(error);
+    }
+    loop {
+        // The gate of a reliable subscriber may be shut for long, and others have loans to make.
+        match lock(publisher).resume(resting).publish_timeout(TURN)? {
+            Ok(_) => return Ok(()),
+            Err(loan) => resting = loan.rest(),
+        }
+        std::thread::yield_now();
     }
 }
 
 impl Shared {
-    /// Publishes the loan whose copy has ended, or discards it.
-    fn end(&self, resting: Resting, copied: Result<()>) {
-        let ended = match copied {
-            Ok(()) => self.publish(resting),
-            Err(error) => {
-                drop(lock(&self.publisher).resume(resting));
-                Err(error)
-            }
-        };
+    fn note(&self, ended: Result<()>) {
         let mut progress = lock(&self.progress);
         progress.ended += 1;
         if let Err(error) = ended {
             progress.failed.get_or_insert(error);
         }
         self.ended.notify_all();
-    }
-
-    fn publish(&self, mut resting: Resting) -> Result<()> {
-        loop {
-            // The gate of a reliable subscriber may be shut for long, and others have loans to make.
-            match lock(&self.publisher).resume(resting).publish_timeout(TURN)? {
-                Ok(_) => return Ok(()),
-                Err(loan) => resting = loan.rest(),
-            }
-            std::thread::yield_now();
-        }
     }
 
     fn sleep<'a>(
