@@ -65,6 +65,8 @@
 mod arguments;
 pub mod client;
 pub mod copier;
+pub mod copier_cuda;
+pub mod dlpack;
 pub mod error;
 mod guard;
 pub mod loan;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every system call of the library: files and mappings, the liveness lock, fork detection, the futex.
+//! Every system call of the library: files and mappings, the liveness lock, fork detection, the futex, signals.
 
 pub(crate) mod dir;
 pub(crate) mod fork;
@@ -7,7 +7,8 @@ pub(crate) mod futex;
 pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod sharing;
-pub(crate) mod thread;
+#[cfg(not(loom))]
+pub(crate) mod signals;
 
 /// A number that no other call returns, for instance ids and temporary names. Never 0.
 pub(crate) fn random_u64() -> crate::Result<u64> {

@@ -81,6 +81,12 @@ impl Driver {
         }
     }
 
+    /// Which device the memory is on; below 0: none.
+    pub fn device_of(&self, memory: *const u8) -> c_int {
+        // SAFETY: looks at the address only.
+        unsafe { self.get::<unsafe extern "C" fn(u64) -> c_int>("fake_device_of")(memory as u64) }
+    }
+
     /// Makes the primary context of `device` the thread's, for good, as the CUDA runtime does.
     pub fn set_device(&self, device: c_int) -> *mut c_void {
         let mut context = std::ptr::null_mut();

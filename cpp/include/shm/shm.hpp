@@ -11,4 +11,5 @@
 #include <shm/publisher.hpp>
 #include <shm/server.hpp>
 #include <shm/subscriber.hpp>
+#include <shm/tensor.hpp>
 #include <shm/upkeep.hpp>

@@ -4,6 +4,7 @@
 #include <shm/copier.hpp>
 #include <shm/error.hpp>
 #include <shm/message.hpp>
+#include <shm/tensor.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -18,6 +19,7 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 /// @file
 /// Receiving: `shm::subscriber` for bytes, plain data and messages, borrowed in place; and
@@ -75,19 +77,11 @@ using subscriber_handle = std::unique_ptr<shm_subscriber, subscriber_deleter>;
 
 inline status open(const std::string& topic, const subscriber_options& options,
                    subscriber_handle& handle) noexcept {
-    if (has_nul(topic)) return status::invalid_name;
-    if (has_nul(options.root)) return status::invalid_option;
     shm_subscriber_options c{};
-    if (const status s = from_c(shm_subscriber_options_init(&c)); s != status::ok) return s;
-    c.root = options.root.empty() ? nullptr : options.root.c_str();
-    c.capacity = options.capacity;
-    c.participants = options.participants;
-    c.holds = options.holds;
+    const status converted = convert(topic, options, shm_subscriber_options_init, c);
+    if (converted != status::ok) return converted;
     c.history = options.history;
     c.reliable = options.reliable ? 1 : 0;
-    c.mode = options.mode;
-    c.has_group = options.group.has_value() ? 1 : 0;
-    c.group = options.group.value_or(0);
     shm_subscriber* created = nullptr;
     const status s = from_c(shm_subscriber_create(topic.c_str(), &c, &created));
     if (s == status::ok) handle.reset(created);
@@ -156,6 +150,22 @@ public:
         }
     }
 
+    /// Hands the sample over as a tensor of this shape, in place: `std::move(sample).to_dlpack(...)`.
+    /// The tensor holds it as long as it lives, also past its subscriber. It is only to be read,
+    /// which this form can't say: a write ends the process. Fails with `wrong_size` when the
+    /// message hasn't exactly as many bytes, with `invalid_option` or `too_large` for what no
+    /// tensor can be; the sample is what it was then.
+    result<dlpack_tensor> to_dlpack(const std::vector<std::int64_t>& shape,
+                                    data_type type) && noexcept {
+        return taken(detail::tensor_of(handle_.get(), shape, type, shm_sample_to_dlpack));
+    }
+
+    /// The same in the form since DLPack 1.0, marked as read-only.
+    result<dlpack_tensor_versioned> to_dlpack_versioned(const std::vector<std::int64_t>& shape,
+                                                        data_type type) && noexcept {
+        return taken(detail::tensor_of(handle_.get(), shape, type, shm_sample_to_dlpack_versioned));
+    }
+
     /// Gives the message back now.
     void release() noexcept { handle_.reset(); }
 
@@ -163,6 +173,13 @@ public:
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
 private:
+    // The message is the tensor's now, if there is one.
+    template <typename Tensor>
+    result<Tensor> taken(result<Tensor> tensor) noexcept {
+        if (tensor) static_cast<void>(handle_.release());
+        return tensor;
+    }
+
     std::unique_ptr<shm_sample, detail::sample_deleter> handle_;
 };
 

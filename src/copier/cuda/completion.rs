@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 
 use super::driver::{check, Handle, Status};
 use crate::copier::Done;
-use crate::error::Result;
-use crate::os::thread;
+use crate::error::{Error, Result};
+use crate::os::signals::without_signals;
 
 pub(super) struct Completions {
     queue: Sender<Ended>,
@@ -33,7 +33,13 @@ struct Begun {
 impl Completions {
     pub(super) fn start() -> Result<Completions> {
         let (queue, ended) = channel();
-        Ok(Completions { queue, thread: thread::spawn("shm-cuda", move || work(&ended))? })
+        let thread = std::thread::Builder::new().name("shm-cuda".into());
+        let thread = without_signals(|| thread.spawn(move || work(&ended))).map_err(|source| Error::Os {
+            call: "pthread_create",
+            path: "a copier".into(),
+            source,
+        })?;
+        Ok(Completions { queue, thread })
     }
 
     /// Packs `done` for the driver, which gives it to [`callback`] exactly once, or to [`take_back`](Self::take_back).
