@@ -809,6 +809,24 @@ typedef struct shm_cpu_copier_options {
 } shm_cpu_copier_options;
 
 /**
+ * Which GPU a copier is for. `shm_cuda_options_init` sets it to the defaults.
+ */
+typedef struct shm_cuda_options {
+    /**
+     * sizeof(shm_cuda_options), set by `shm_cuda_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * The device, as CUDA counts them, from 0: what `cudaSetDevice` takes.
+     */
+    uint32_t device;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} shm_cuda_options;
+
+/**
  * What `shm_gc` did. Set `struct_size` to sizeof(shm_collected) before it is filled in.
  */
 typedef struct shm_collected {
@@ -1857,6 +1875,29 @@ int32_t shm_copier_cpu_create(const struct shm_cpu_copier_options *options,
  */
 uint32_t shm_cpu_copy_implementation(uint32_t copy,
                                      size_t size);
+
+/**
+ * Sets `options` to the defaults, device 0, and its `struct_size`.
+ *
+ * The struct stays the caller's. Errors: SHM_ERR_NULL. Any thread may call this at any time.
+ */
+int32_t shm_cuda_options_init(struct shm_cuda_options *options);
+
+/**
+ * Makes a copier between shared memory and the memory of one NVIDIA GPU; also memory of the process that it reaches, managed or registered.
+ *
+ * It works in the device's primary context, which the CUDA runtime works in, and leaves the calling thread's context as it is. Copies without a
+ * stream are made on a stream of its own, which doesn't wait for others: the work on the memory must have ended. NVIDIA's driver is opened at
+ * the first call; nothing else of the library needs it. What copies go to or from is kept in main memory by the driver: a segment whole.
+ *
+ * `options` may be NULL for the defaults. On SHM_OK `*copier` is the caller's, to be ended with `shm_copier_destroy`. Any thread may call this at
+ * any time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION; SHM_ERR_NO_DEVICE when there is no driver, or no such device; SHM_ERR_COPIER when the driver
+ * fails; SHM_ERR_OS.
+ */
+int32_t shm_copier_cuda_create(const struct shm_cuda_options *options,
+                               struct shm_copier **copier);
 
 /**
  * Joins `topic` as a publisher that copies with `copier`, making the topic when it doesn't exist.

@@ -13,6 +13,7 @@
 //!   reads it any more (`pool/orphan.rs`). Until the driver lets go of them its pages aren't anything else's.
 
 pub mod cpu;
+pub mod cuda;
 mod pins;
 mod stream;
 

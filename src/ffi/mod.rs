@@ -65,7 +65,8 @@
 mod arguments;
 pub mod client;
 pub mod copier;
-pub mod cpu_copier;
+pub mod copier_cpu;
+pub mod copier_cuda;
 pub mod dlpack;
 pub mod error;
 mod guard;
