@@ -25,7 +25,8 @@ use driver::Handle;
 
 /// Copies between shared memory and the memory of one NVIDIA GPU, or memory of the process that the GPU reaches: managed, or registered with it.
 ///
-/// Copies without a stream are made on a stream of the copier's own, which doesn't wait for others: the work on the memory must have ended.
+/// Copies without a stream are made one after the other on a stream of the copier's own, which doesn't wait for others: the work on the memory must
+/// have ended. What is to be done at the ends of copies on streams is done one after the other, too, in a thread of the copier's.
 pub struct CudaCopier {
     device: Arc<Device>,
     stream: Handle,
