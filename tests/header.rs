@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// The files of src/ffi that have something for the header, in its order.
-const SOURCES: [&str; 21] = [
+const SOURCES: [&str; 22] = [
     "version",
     "status",
     "error",
@@ -24,6 +24,7 @@ const SOURCES: [&str; 21] = [
     "request",
     "reply_loan",
     "copier",
+    "copier_cpu",
     "copier_cuda",
     "stream_publisher",
     "upkeep",

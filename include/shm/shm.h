@@ -262,6 +262,71 @@ struct DLManagedTensorVersioned;
 #define SHM_WAIT_FOREVER UINT64_MAX
 
 /**
+ * For `shm_cpu_copier_options.copy`: whatever was measured to be the fastest at each size.
+ */
+#define SHM_CPU_COPY_AUTO 0
+
+/**
+ * The C library's `memcpy`.
+ */
+#define SHM_CPU_COPY_LIBC 1
+
+/**
+ * A word at a time.
+ */
+#define SHM_CPU_COPY_SCALAR 2
+
+/**
+ * x86-64's `rep movsb`.
+ */
+#define SHM_CPU_COPY_REP_MOVSB 3
+
+/**
+ * AVX.
+ */
+#define SHM_CPU_COPY_AVX 4
+
+/**
+ * AVX, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_AVX_UNROLL 5
+
+/**
+ * AVX, stores past the caches.
+ */
+#define SHM_CPU_COPY_AVX_ASYNC 6
+
+/**
+ * AVX, stores past the caches, loads fetched ahead.
+ */
+#define SHM_CPU_COPY_AVX_ASYNC_PF 7
+
+/**
+ * AVX, stores past the caches, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_AVX_ASYNC_UNROLL 8
+
+/**
+ * AVX, stores past the caches, loads fetched ahead, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_AVX_ASYNC_PF_UNROLL 9
+
+/**
+ * AVX-512, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_AVX512 10
+
+/**
+ * AVX-512, stores past the caches, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_AVX512_ASYNC 11
+
+/**
+ * ARM's NEON, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_NEON 12
+
+/**
  * For what `shm_audit` finds: it is about a topic.
  */
 #define SHM_KIND_TOPIC 0
@@ -685,7 +750,8 @@ typedef struct shm_copier_ops {
     int32_t (*user_to_shm)(void *user_data, void *dst, const void *src, size_t size);
     /**
      * As `shm_to_user`, when `stream` comes to it, without waiting for that. On 0 it calls `done(done_data, status)` exactly once, by any thread,
-     * when the copy has ended: 0 or a number of its own. Otherwise it never does. NULL: the copy is made at once.
+     * when the copy has ended: 0 or a number of its own. Otherwise it never does. `done` may call `unpin` and `destroy`, and wait for a reliable
+     * subscriber. NULL: the copy is made at once.
      */
     int32_t (*shm_to_user_on_stream)(void *user_data,
                                      void *dst,
@@ -718,6 +784,29 @@ typedef struct shm_copier_ops {
      */
     void (*destroy)(void *user_data);
 } shm_copier_ops;
+
+/**
+ * How a copier of the process's own memory copies. `shm_cpu_copier_options_init` sets it to the defaults.
+ */
+typedef struct shm_cpu_copier_options {
+    /**
+     * sizeof(shm_cpu_copier_options), set by `shm_cpu_copier_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * A SHM_CPU_COPY_*. What this machine's processor lacks is done by the next best that it has. Default: SHM_CPU_COPY_AUTO.
+     */
+    uint32_t copy;
+    /**
+     * Threads that copy large buffers, with the caller's: up to 256. 0: the processors that the calling thread may use, at most 4. Default: 1,
+     * the caller's alone.
+     */
+    uint32_t threads;
+    /**
+     * Bytes from which on more than the caller's thread copies. 0: 8 MiB.
+     */
+    uint64_t threshold;
+} shm_cpu_copier_options;
 
 /**
  * Which GPU a copier is for. `shm_cuda_options_init` sets it to the defaults.
@@ -1701,7 +1790,7 @@ int32_t shm_copier_dealloc(const struct shm_copier *copier,
  * Copies `size` bytes from `src`, which lie in a sample, a request or a reply, to the user's memory at `dst`.
  *
  * `dst` and `src` may be NULL when `size` is 0. Any threads, also at once. Errors: SHM_ERR_NULL; SHM_ERR_COPIER: what `dst` contains isn't
- * specified then; SHM_ERR_FORKED.
+ * specified then; SHM_ERR_TOO_LARGE, SHM_ERR_FORKED.
  */
 int32_t shm_copier_shm_to_user(const struct shm_copier *copier,
                                void *dst,
@@ -1712,7 +1801,7 @@ int32_t shm_copier_shm_to_user(const struct shm_copier *copier,
  * Copies `size` bytes of the user's memory at `src` to `dst`, which lies in a loan of a message, a request or a reply.
  *
  * `dst` and `src` may be NULL when `size` is 0. Any threads, also at once. Errors: SHM_ERR_NULL; SHM_ERR_COPIER: what `dst` contains isn't
- * specified then; SHM_ERR_FORKED.
+ * specified then; SHM_ERR_TOO_LARGE, SHM_ERR_FORKED.
  */
 int32_t shm_copier_user_to_shm(const struct shm_copier *copier,
                                void *dst,
@@ -1723,7 +1812,7 @@ int32_t shm_copier_user_to_shm(const struct shm_copier *copier,
  * Copies `size` bytes from `src`, which lie in a sample, a request or a reply, to memory that the copier allocates for them.
  *
  * On SHM_OK `*memory` is the caller's, to be freed with `shm_copier_dealloc` and the same size; NULL when `size` is 0. Any threads, also at once.
- * Errors: SHM_ERR_NULL, SHM_ERR_COPIER, SHM_ERR_FORKED; nothing is left allocated then.
+ * Errors: SHM_ERR_NULL, SHM_ERR_COPIER, SHM_ERR_TOO_LARGE, SHM_ERR_FORKED; nothing is left allocated then.
  */
 int32_t shm_copier_copy_out(const struct shm_copier *copier,
                             const void *src,
@@ -1749,8 +1838,8 @@ int32_t shm_publisher_publish_from(struct shm_publisher *publisher,
  *
  * `stream` is what the copier's kind of memory calls one, for CUDA a CUstream; NULL is its default one. Until the copy has ended `dst` is used by nothing but
  * this, and what is behind it on `stream`. `done`, which may be NULL, is called with `done_data` when it has: exactly once, by any thread, if SHM_OK
- * was returned; with SHM_ERR_COPIER when it failed. The sample isn't the caller's any more after this, unless SHM_ERR_NULL or SHM_ERR_CLOSED was returned.
- * Any thread may call this at any time.
+ * was returned; with SHM_ERR_COPIER when it failed. For a sample of no bytes nothing is copied, and `done` called at once. The sample isn't
+ * the caller's any more after this, unless SHM_ERR_NULL or SHM_ERR_CLOSED was returned. Any thread may call this at any time.
  *
  * Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the sample was released before.
  */
@@ -1760,6 +1849,32 @@ int32_t shm_sample_copy_on_stream(struct shm_sample *sample,
                                   void *stream,
                                   shm_done done,
                                   void *done_data);
+
+/**
+ * Sets `options` to the defaults and its `struct_size`.
+ *
+ * The struct stays the caller's. Errors: SHM_ERR_NULL. Any thread may call this at any time.
+ */
+int32_t shm_cpu_copier_options_init(struct shm_cpu_copier_options *options);
+
+/**
+ * Makes a copier of the process's own memory. What it allocates is aligned to 64; it copies any memory of the process, of any length and alignment.
+ *
+ * `options` may be NULL for the defaults. On SHM_OK `*copier` is the caller's, to be ended with `shm_copier_destroy`. Any thread may call this at any
+ * time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION; SHM_ERR_OS when a thread can't be started.
+ */
+int32_t shm_copier_cpu_create(const struct shm_cpu_copier_options *options,
+                              struct shm_copier **copier);
+
+/**
+ * Says what a copier of the process's own memory copies `size` bytes with on this machine when it is asked for `copy`, both a SHM_CPU_COPY_*.
+ *
+ * Never SHM_CPU_COPY_AUTO; SHM_CPU_COPY_LIBC for a number that is none of them. Any thread may call this at any time.
+ */
+uint32_t shm_cpu_copy_implementation(uint32_t copy,
+                                     size_t size);
 
 /**
  * Sets `options` to the defaults, device 0, and its `struct_size`.
@@ -1807,9 +1922,10 @@ void shm_stream_publisher_destroy(struct shm_stream_publisher *publisher);
  *
  * `stream` is what the copier's kind of memory calls one, for CUDA a CUstream; NULL is its default one. Until it has ended nothing writes to `src` but what is before
  * or behind this on `stream`. How it ended says `shm_stream_publisher_wait`. While a reliable subscriber has yet to read what would be overwritten, what
- * is behind this on the stream may wait. Any threads, also at once.
+ * is behind this on the stream may wait; with a copier that has no copies on streams of its own, this call. A message of no bytes isn't copied, and
+ * published at once, wherever the stream is. `src` may be NULL for one. Any threads, also at once.
  *
- * Errors: those of `shm_publisher_loan`.
+ * Errors: those of `shm_publisher_loan`; SHM_ERR_NULL.
  */
 int32_t shm_stream_publisher_publish(struct shm_stream_publisher *publisher,
                                      const void *src,
@@ -1820,7 +1936,7 @@ int32_t shm_stream_publisher_publish(struct shm_stream_publisher *publisher,
  * Waits until everything that was begun before has ended, but not longer than `timeout_ns` nanoseconds.
  *
  * Any threads, also at once. Outcomes: SHM_TIMED_OUT. Errors: what the first one failed with that wasn't reported before, which isn't published:
- * SHM_ERR_COPIER, or one of those of `shm_loan_publish`; SHM_ERR_NULL.
+ * SHM_ERR_COPIER, or one of those of `shm_loan_publish`; SHM_ERR_NULL, SHM_ERR_FORKED.
  */
 int32_t shm_stream_publisher_wait(struct shm_stream_publisher *publisher,
                                   uint64_t timeout_ns);

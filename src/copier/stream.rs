@@ -4,11 +4,12 @@
 //! A message is loaned and its copy begun at once; whoever says that the copy has ended publishes it. So the order of messages of one
 //! stream is that of the stream, and between streams that of their ends. A loan that isn't in anybody's hands meanwhile is a [`Resting`] one.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Done, SharedCopier, Stream};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::TopicInfo;
 use crate::publisher::{Publisher, Resting};
 
@@ -16,12 +17,14 @@ use crate::publisher::{Publisher, Resting};
 ///
 /// Any threads use it at once. Dropping it waits until all that was begun has ended, as a device that isn't stuck sees to.
 pub struct StreamPublisher {
-    publisher: Arc<Mutex<Publisher>>,
     shared: Arc<Shared>,
     copier: SharedCopier,
+    info: TopicInfo,
 }
 
 struct Shared {
+    /// None at the end: whoever ended the last copy may still have a share in this.
+    publisher: Mutex<Option<Publisher>>,
     progress: Mutex<Progress>,
     /// With `progress`: something has ended.
     ended: Condvar,
@@ -30,9 +33,10 @@ struct Shared {
 #[derive(Default)]
 struct Progress {
     begun: u64,
-    ended: u64,
+    /// The numbers of those that haven't ended. Streams don't end theirs in the order in which they were begun.
+    open: BTreeSet<u64>,
     /// What the first one that failed since the last look failed with.
-    failed: Option<crate::Error>,
+    failed: Option<Error>,
 }
 
 /// How long the publisher is kept from others while the gate of a reliable subscriber is shut.
@@ -46,13 +50,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl StreamPublisher {
     /// Publishes with `publisher`, and copies with `copier`.
     pub fn new(publisher: Publisher, copier: SharedCopier) -> StreamPublisher {
-        let shared = Shared { progress: Mutex::default(), ended: Condvar::new() };
-        StreamPublisher { publisher: Arc::new(Mutex::new(publisher)), shared: Arc::new(shared), copier }
+        let info = publisher.info();
+        let (publisher, progress) = (Mutex::new(Some(publisher)), Mutex::default());
+        StreamPublisher {
+            shared: Arc::new(Shared { publisher, progress, ended: Condvar::new() }),
+            copier,
+            info,
+        }
     }
 
     /// Has `len` bytes at `from`, in memory of the copier's kind, copied and published when `stream` comes to it. Doesn't wait for that;
-    /// while a reliable subscriber has yet to read what would be overwritten, what is behind it on the stream may wait. How it ended, says
-    /// [`wait`](Self::wait).
+    /// while a reliable subscriber has yet to read what would be overwritten, what is behind it on the stream may wait; with a copier that has no
+    /// copies on streams of its own, this call. A message of no bytes isn't copied, and published at once, wherever the stream is. How it
+    /// ended, says [`wait`](Self::wait).
     ///
     /// # Errors
     /// Those of [`Publisher::loan`].
@@ -61,17 +71,15 @@ impl StreamPublisher {
     /// Until it has ended, `from` is memory of the copier's kind of at least `len` bytes, and nobody writes to it but on `stream`, before
     /// or behind this.
     pub unsafe fn publish(&self, from: *const u8, len: usize, stream: Stream) -> Result<()> {
-        let resting = lock(&self.publisher).loan(len)?.rest();
-        lock(&self.shared.progress).begun += 1;
-        let to = resting.as_ptr();
-        let (publisher, copier) = (self.publisher.clone(), self.copier.clone());
-        let shared = self.shared.clone();
-        let done = Done::new(move |copied| {
-            let ended = end(&publisher, resting, copied);
-            // Before somebody hears of it: who waited for the end and goes is the last that has them.
-            drop((publisher, copier));
-            shared.note(ended);
-        });
+        // First: in the child of a fork somebody who isn't there may have the locks.
+        self.copier.0.token.check()?;
+        let resting = match &*lock(&self.shared.publisher) {
+            Some(publisher) => publisher.loan(len)?.rest(),
+            None => return Err(Error::Closed),
+        };
+        let number = lock(&self.shared.progress).begin();
+        let (to, shared) = (resting.as_ptr(), self.shared.clone());
+        let done = Done::new(move |copied| shared.end(number, resting, copied));
         // SAFETY: the caller's; the loan is nobody's until `done` is called.
         unsafe { self.copier.user_to_shm_on_stream(to, from, len, stream, done) };
         Ok(())
@@ -81,12 +89,13 @@ impl StreamPublisher {
     /// failed with that weren't reported yet; what failed isn't published.
     ///
     /// # Errors
-    /// [`Error::Copier`](crate::Error::Copier); those of [`Loan::publish`](crate::Loan::publish).
+    /// [`Error::Copier`]; those of [`Loan::publish`](crate::Loan::publish).
     pub fn wait(&self, timeout: Duration) -> Result<bool> {
+        self.copier.0.token.check()?;
         let deadline = Instant::now().checked_add(timeout);
         let mut progress = lock(&self.shared.progress);
         let until = progress.begun;
-        while progress.ended < until {
+        while progress.open.first().is_some_and(|&first| first <= until) {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Ok(false);
@@ -98,34 +107,51 @@ impl StreamPublisher {
 
     /// The topic's sizes.
     pub fn info(&self) -> TopicInfo {
-        lock(&self.publisher).info()
+        self.info
     }
 }
 
-/// Publishes the loan whose copy has ended, or discards it.
-fn end(publisher: &Mutex<Publisher>, mut resting: Resting, copied: Result<()>) -> Result<()> {
-    if let Err(error) = copied {
-        drop(lock(publisher).resume(resting));
-        return Err(error);
-    }
-    loop {
-        // The gate of a reliable subscriber may be shut for long, and others have loans to make.
-        match lock(publisher).resume(resting).publish_timeout(TURN)? {
-            Ok(_) => return Ok(()),
-            Err(loan) => resting = loan.rest(),
-        }
-        std::thread::yield_now();
+impl Progress {
+    /// The number of one that is begun now.
+    fn begin(&mut self) -> u64 {
+        self.begun += 1;
+        self.open.insert(self.begun);
+        self.begun
     }
 }
 
 impl Shared {
-    fn note(&self, ended: Result<()>) {
+    /// Publishes the loan whose copy has ended, or discards it.
+    fn end(&self, number: u64, resting: Resting, copied: Result<()>) {
+        let ended = match copied {
+            Ok(()) => self.publish(resting),
+            Err(error) => {
+                if let Some(publisher) = &*lock(&self.publisher) {
+                    drop(publisher.resume(resting));
+                }
+                Err(error)
+            }
+        };
         let mut progress = lock(&self.progress);
-        progress.ended += 1;
+        progress.open.remove(&number);
         if let Err(error) = ended {
             progress.failed.get_or_insert(error);
         }
         self.ended.notify_all();
+    }
+
+    fn publish(&self, mut resting: Resting) -> Result<()> {
+        loop {
+            // The gate of a reliable subscriber may be shut for long, and others have loans to make.
+            match &*lock(&self.publisher) {
+                Some(publisher) => match publisher.resume(resting).publish_timeout(TURN)? {
+                    Ok(_) => return Ok(()),
+                    Err(loan) => resting = loan.rest(),
+                },
+                None => return Err(Error::Closed),
+            }
+            std::thread::yield_now();
+        }
     }
 
     fn sleep<'a>(
@@ -142,10 +168,16 @@ impl Shared {
 
 impl Drop for StreamPublisher {
     fn drop(&mut self) {
+        // In the child of a fork nobody is there to end anything.
+        if !self.copier.0.token.is_ours() {
+            return;
+        }
         let mut progress = lock(&self.shared.progress);
-        while progress.ended < progress.begun {
+        while !progress.open.is_empty() {
             progress = self.shared.sleep(progress, None);
         }
+        drop(progress);
+        drop(lock(&self.shared.publisher).take());
     }
 }
 

@@ -65,6 +65,7 @@
 mod arguments;
 pub mod client;
 pub mod copier;
+pub mod copier_cpu;
 pub mod copier_cuda;
 pub mod dlpack;
 pub mod error;

@@ -14,10 +14,10 @@ use std::task::Waker;
 use std::thread::JoinHandle;
 
 use super::LONGEST_SLEEP;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::os::fork::Token;
 use crate::os::futex;
-use crate::os::signals::without_signals;
+use crate::os::thread;
 use crate::sync::{Ordering, Word};
 
 pub(super) struct Watcher {
@@ -69,9 +69,7 @@ impl Watcher {
         let tasks = Tasks { wakers: Vec::new(), seen: 0, is_idle: true, is_over: false };
         let shared = Arc::new(Shared { tasks: Mutex::new(tasks), came: Condvar::new(), wakes });
         let theirs = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("shm-watcher".into());
-        let thread = without_signals(|| thread.spawn(move || watch(&theirs)))
-            .map_err(|source| Error::Os { call: "pthread_create", path: "a watcher".into(), source })?;
+        let thread = thread::spawn("shm-watcher", move || watch(&theirs))?;
         Ok(Watcher { shared, thread: Some(thread), token })
     }
 

@@ -22,6 +22,10 @@
 ///
 /// A call ends in exactly one of these: its replies, an error of the function that was called, an
 /// error of the library, or its cancellation; whatever dies, and whenever.
+///
+/// Memory of another kind, with a `shm::copier`: `copier.user_to_shm(loan.data(), memory, loan.size())`
+/// fills a request loan, `copier.shm_to_user(memory, reply.data(), reply.size())` or `copier.copy_out`
+/// reads a reply.
 
 namespace shm {
 

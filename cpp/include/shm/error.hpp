@@ -98,6 +98,7 @@ public:
             case status::queue_full: return std::errc::resource_unavailable_try_again;
             case status::no_server: return std::errc::connection_refused;
             case status::peer_died: return std::errc::connection_reset;
+            case status::no_device: return std::errc::no_such_device;
             default: return {code, *this};
         }
     }

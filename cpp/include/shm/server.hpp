@@ -29,6 +29,10 @@
 /// @file
 /// Serving: `shm::server` for bytes, in place or copied, with one reply or several; and
 /// `shm::rpc::Function` and `shm::rpc::Service`, which call a function per request.
+///
+/// Memory of another kind, with a `shm::copier`: `copier.shm_to_user(memory, request.data(), request.size())`
+/// or `copier.copy_out` reads a request, `copier.user_to_shm(loan.data(), memory, loan.size())` fills a
+/// reply loan.
 
 namespace shm {
 

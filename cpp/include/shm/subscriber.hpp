@@ -150,6 +150,28 @@ public:
         }
     }
 
+    /// Copies the message to memory of `by`'s kind at `dst` when `stream` comes to it, and gives it back
+    /// then. Doesn't wait for that. `stream` is what that kind of memory calls one, for CUDA a CUstream.
+    ///
+    /// Until it has ended `dst` is used by nothing but this, and what is behind it on `stream`.
+    /// `done(shm::status)` is called when it has, once and by any thread, if `ok` was returned, with
+    /// `copier` when the copy failed; it must not throw. Fails with `null_argument`: the sample is what it
+    /// was then; otherwise it isn't there any more.
+    template <typename Done>
+    shm::status copy_on_stream(const copier& by, void* dst, void* stream, Done done) {
+        auto told = std::make_unique<Done>(std::move(done));
+        const auto tell = [](void* data, std::int32_t code) {
+            const std::unique_ptr<Done> whom(static_cast<Done*>(data));
+            (*whom)(detail::from_c(code));
+        };
+        const std::int32_t code = shm_sample_copy_on_stream(handle_.get(), by.get(), dst, stream,
+                                                            tell, told.get());
+        if (code == SHM_ERR_NULL) return shm::status::null_argument;
+        static_cast<void>(handle_.release());
+        static_cast<void>(told.release());
+        return detail::from_c(code);
+    }
+
     /// Hands the sample over as a tensor of this shape, in place: `std::move(sample).to_dlpack(...)`.
     /// The tensor holds it as long as it lives, also past its subscriber. It is only to be read,
     /// which this form can't say: a write ends the process. Fails with `wrong_size` when the
@@ -397,7 +419,7 @@ public:
     SubscriberBin(const std::string& topic, memory::Copier* copier, Callback callback,
                   subscriber_options options = {})
         : SubscriberBase(topic, std::move(options), Capacity),
-          copier_(copier == nullptr ? &default_copier_ : copier),
+          copier_(copier == nullptr ? default_copier_ : *copier),
           callback_(std::move(callback)) {}
     SubscriberBin(const std::string& topic, Callback callback, subscriber_options options = {})
         : SubscriberBin(topic, nullptr, std::move(callback), std::move(options)) {}
@@ -409,39 +431,37 @@ public:
     SubscriberBin(const std::string& topic, memory::Copier* copier, Callback callback,
                   subscriber_options options, std::error_code& ec) noexcept
         : SubscriberBase(topic, std::move(options), Capacity, ec),
-          copier_(copier == nullptr ? &default_copier_ : copier),
+          copier_(copier == nullptr ? default_copier_ : *copier, ec),
           callback_(std::move(callback)) {}
 
 private:
-    // The copier's memory, freed however the callback ends, unless it wants to keep it.
+    // A message in the copier's memory, freed however the callback ends, unless it wants to keep it.
     class allocation : public memory::Ptr {
     public:
-        allocation(memory::Copier& copier, std::size_t bytes)
-            : copier_(copier), allocated_(copier.alloc(bytes)) {
-            if (allocated_ == nullptr && bytes != 0) throw std::bad_alloc();
+        allocation(const detail::bin_copier& by, const sample& received)
+            : by_(by), allocated_(by.copy_out(received.data(), received.size()).value()) {
             ptr = allocated_;
-            size = bytes;
+            size = received.size();
         }
         allocation(const allocation&) = delete;
         allocation& operator=(const allocation&) = delete;
         ~allocation() {
-            if (free && allocated_ != nullptr) copier_.dealloc(allocated_);
+            if (free) by_.dealloc(allocated_);
         }
 
     private:
-        memory::Copier& copier_;
+        const detail::bin_copier& by_;
         void* allocated_;
     };
 
     void deliver(sample received) override {
-        allocation copy(*copier_, received.size());
-        copier_->shm_to_user(copy.ptr, const_cast<void*>(received.data()), received.size());
+        allocation copy(copier_, received);
         received.release();
         callback_(&copy);
     }
 
     memory::DefaultCopier default_copier_;
-    memory::Copier* copier_;
+    detail::bin_copier copier_;
     Callback callback_;
 };
 

@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 
 use super::driver::{check, Handle, Status};
 use crate::copier::Done;
-use crate::error::{Error, Result};
-use crate::os::signals::without_signals;
+use crate::error::Result;
+use crate::os::thread;
 
 pub(super) struct Completions {
     queue: Sender<Ended>,
@@ -33,12 +33,7 @@ struct Begun {
 impl Completions {
     pub(super) fn start() -> Result<Completions> {
         let (queue, ended) = channel();
-        let thread = std::thread::Builder::new().name("shm-cuda".into());
-        let thread = without_signals(|| thread.spawn(move || work(&ended))).map_err(|source| Error::Os {
-            call: "pthread_create",
-            path: "a copier".into(),
-            source,
-        })?;
+        let thread = thread::spawn("shm-cuda", move || work(&ended))?;
         Ok(Completions { queue, thread })
     }
 
