@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A copier for the memory of NVIDIA's GPUs.
 //!
-//! The driver is opened when the first copier is made (`driver.rs`); without one that is [`Error::NoDevice`](crate::Error::NoDevice), and nothing
+//! The driver is opened when the first copier is made (`driver.rs`); without one that is [`Error::NoDevice`], and nothing
 //! else of this library needs it. Each copier belongs to one device (`device.rs`) and works in the context that the CUDA runtime works in, so memory of
 //! `cudaMalloc`, of PyTorch and the like is as good as its own. A segment's mapping is registered with the driver once (`registered.rs`), which makes its
 //! pages resident; from then on the GPU copies from and to it by itself. How a copy on a stream ends: `completion.rs`.
