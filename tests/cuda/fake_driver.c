@@ -141,6 +141,14 @@ void fake_wait_midway(void) {
   pthread_mutex_unlock(&lock);
 }
 
+static struct { CUdeviceptr at, reached; unsigned kind, is_managed; int device; } pretended;
+
+/// What is said of the memory at `at`, whatever it is.
+void fake_pretend(CUdeviceptr at, unsigned kind, int device, unsigned is_managed, CUdeviceptr reached) {
+  pretended.at = at, pretended.reached = reached, pretended.kind = kind;
+  pretended.is_managed = is_managed, pretended.device = device;
+}
+
 void fake_capture(CUstream stream, int is_capturing) { stream->is_capturing = is_capturing; }
 
 /// Which device the memory is on. -1: none.
@@ -374,12 +382,14 @@ Result cuMemHostUnregister(void *memory) {
 
 Result cuPointerGetAttributes(unsigned count, PointerAttribute *attributes, void **values, CUdeviceptr at) {
   BEGIN(1);
-  Range *device = find(allocations, at, 1), *host = find(registrations, at, 1);
+  Range *device = find(allocations, at, 1), *host = find(registrations, at, 1), *found = device ? device : host;
+  int is_pretended = at && at == pretended.at;
+  unsigned kind = is_pretended ? pretended.kind : device ? 2 : host ? 1 : 0;
   for (unsigned i = 0; i < count; i++) switch ((int)attributes[i]) {
-    case 2: *(unsigned *)values[i] = device ? 2 : host ? 1 : 0; break; // CU_POINTER_ATTRIBUTE_MEMORY_TYPE
-    case 3: *(CUdeviceptr *)values[i] = device || host ? at : 0; break; // .._DEVICE_POINTER
-    case 8: *(unsigned *)values[i] = 0; break; // .._IS_MANAGED
-    case 9: *(int *)values[i] = device ? device->device : host ? host->device : -2; break; // .._DEVICE_ORDINAL
+    case 2: *(unsigned *)values[i] = kind; break; // CU_POINTER_ATTRIBUTE_MEMORY_TYPE
+    case 3: *(CUdeviceptr *)values[i] = is_pretended ? pretended.reached : found ? at : 0; break; // .._DEVICE_POINTER
+    case 8: *(unsigned *)values[i] = is_pretended && pretended.is_managed; break; // .._IS_MANAGED
+    case 9: *(int *)values[i] = is_pretended ? pretended.device : found ? found->device : -2; break; // .._DEVICE_ORDINAL
     default: return end(INVALID_VALUE);
     }
   return end(OK);
