@@ -37,6 +37,8 @@ static void every_status_has_words(void) {
         {SHM_ERR_PEER_DIED, -24},
         {SHM_ERR_NO_REPLY, -25},
         {SHM_ERR_REMOTE, -26},
+        {SHM_ERR_COPIER, -27},
+        {SHM_ERR_NO_DEVICE, -28},
     };
     const size_t count = sizeof frozen / sizeof *frozen;
     for (size_t i = 0; i < count; i++) {
