@@ -82,7 +82,7 @@ miri() {
 address_sanitizer() {
   echo 'leak:shm::topic::tests::deserted' >"$scratch/lsan"
   LSAN_OPTIONS="suppressions=$scratch/lsan" RUSTFLAGS="-Zsanitizer=address" \
-    cargo +nightly test --lib --test hostile --test pubsub --test dlpack --test fuzz \
+    cargo +nightly test --lib --test hostile --test pubsub --test copier --test dlpack --test fuzz \
     --target "$(rustc -vV | sed -n 's/^host: //p')" --target-dir target/asan \
     -- --skip leaks_no_mapping
 }
