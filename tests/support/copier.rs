@@ -69,7 +69,11 @@ impl Told {
 }
 
 /// See above.
-pub struct Counting {
+pub struct Counting(Copying);
+
+/// The copying part, which copies on streams have a share in.
+#[derive(Clone)]
+struct Copying {
     told: Arc<Told>,
     pins: bool,
 }
@@ -77,9 +81,11 @@ pub struct Counting {
 impl Counting {
     pub fn new(pins: bool) -> (Counting, Arc<Told>) {
         let told = Arc::new(Told::default());
-        (Counting { told: told.clone(), pins }, told)
+        (Counting(Copying { told: told.clone(), pins }), told)
     }
+}
 
+impl Copying {
     /// A copy may go between a pinned mapping and this copier's memory.
     fn check_pinned(&self, memory: *const u8, len: usize, is_written: bool) {
         if self.pins {
@@ -88,6 +94,30 @@ impl Counting {
             assert!(memory as usize + len <= start + size, "{memory:?} isn't pinned");
             assert!(is_writable || !is_written, "written to what is only to be read");
         }
+    }
+
+    /// # Safety
+    /// Those of [`Copier`]'s.
+    unsafe fn shm_to_user(&self, to: *mut u8, from: &[u8]) -> Result<()> {
+        assert!(!from.is_empty());
+        self.told.note(&self.told.copies_out)?;
+        self.told.bytes.fetch_add(from.len() as u64, Ordering::SeqCst);
+        self.check_pinned(from.as_ptr(), from.len(), false);
+        // SAFETY: the caller's.
+        unsafe { complement(to, from.as_ptr(), from.len()) };
+        Ok(())
+    }
+
+    /// # Safety
+    /// Those of [`Copier`]'s.
+    unsafe fn user_to_shm(&self, to: &mut [u8], from: *const u8) -> Result<()> {
+        assert!(!to.is_empty());
+        self.told.note(&self.told.copies_in)?;
+        self.told.bytes.fetch_add(to.len() as u64, Ordering::SeqCst);
+        self.check_pinned(to.as_ptr(), to.len(), true);
+        // SAFETY: the caller's.
+        unsafe { complement(to.as_mut_ptr(), from, to.len()) };
+        Ok(())
     }
 }
 
@@ -103,46 +133,36 @@ unsafe fn complement(to: *mut u8, from: *const u8, len: usize) {
 // SAFETY: it copies all, and nothing more.
 unsafe impl Copier for Counting {
     fn alloc(&self, size: usize) -> Result<*mut u8> {
-        self.told.note(&AtomicU64::new(0))?;
+        self.0.told.note(&AtomicU64::new(0))?;
         assert_ne!(size, 0);
         let memory = Box::leak(vec![0u8; size].into_boxed_slice()).as_mut_ptr();
-        assert!(self.told.allocated.lock().unwrap().insert(memory as usize, size).is_none());
+        assert!(self.0.told.allocated.lock().unwrap().insert(memory as usize, size).is_none());
         Ok(memory)
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, size: usize) -> Result<()> {
-        assert_eq!(self.told.allocated.lock().unwrap().remove(&(memory as usize)), Some(size));
+        assert_eq!(self.0.told.allocated.lock().unwrap().remove(&(memory as usize)), Some(size));
         // SAFETY: `alloc` leaked it.
         drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(memory, size)) });
         Ok(())
     }
 
     unsafe fn shm_to_user(&self, to: *mut u8, from: &[u8]) -> Result<()> {
-        assert!(!from.is_empty());
-        self.told.note(&self.told.copies_out)?;
-        self.told.bytes.fetch_add(from.len() as u64, Ordering::SeqCst);
-        self.check_pinned(from.as_ptr(), from.len(), false);
         // SAFETY: the caller's.
-        unsafe { complement(to, from.as_ptr(), from.len()) };
-        Ok(())
+        unsafe { self.0.shm_to_user(to, from) }
     }
 
     unsafe fn user_to_shm(&self, to: &mut [u8], from: *const u8) -> Result<()> {
-        assert!(!to.is_empty());
-        self.told.note(&self.told.copies_in)?;
-        self.told.bytes.fetch_add(to.len() as u64, Ordering::SeqCst);
-        self.check_pinned(to.as_ptr(), to.len(), true);
         // SAFETY: the caller's.
-        unsafe { complement(to.as_mut_ptr(), from, to.len()) };
-        Ok(())
+        unsafe { self.0.user_to_shm(to, from) }
     }
 
     unsafe fn shm_to_user_on_stream(&self, to: *mut u8, from: &[u8], stream: Stream, done: Done) {
         assert_eq!(stream, STREAM);
         // As a device would: by addresses.
         let (to, from) = (to as usize, (from.as_ptr() as usize, from.len()));
-        let copy = self.copy();
-        self.told.waiting.lock().unwrap().push(Box::new(move || {
+        let copy = self.0.clone();
+        self.0.told.waiting.lock().unwrap().push(Box::new(move || {
             // SAFETY: the caller's, until `done` is called.
             let from = unsafe { std::slice::from_raw_parts(from.0 as *const u8, from.1) };
             // SAFETY: as above.
@@ -161,8 +181,8 @@ unsafe impl Copier for Counting {
     ) {
         assert_eq!(stream, STREAM);
         let (to, from) = (to as usize, from as usize);
-        let copy = self.copy();
-        self.told.waiting.lock().unwrap().push(Box::new(move || {
+        let copy = self.0.clone();
+        self.0.told.waiting.lock().unwrap().push(Box::new(move || {
             // SAFETY: the caller's, until `done` is called.
             let to = unsafe { std::slice::from_raw_parts_mut(to as *mut u8, len) };
             // SAFETY: as above.
@@ -172,23 +192,23 @@ unsafe impl Copier for Counting {
     }
 
     fn wants_pins(&self) -> bool {
-        self.pins
+        self.0.pins
     }
 
     fn pin(&self, memory: *mut u8, len: usize, access: PinAccess) -> bool {
-        self.told.pins.fetch_add(1, Ordering::SeqCst);
+        self.0.told.pins.fetch_add(1, Ordering::SeqCst);
         let is_writable = access == PinAccess::Write;
-        assert!(self.told.pinned.lock().unwrap().insert(memory as usize, (len, is_writable)).is_none());
+        assert!(self.0.told.pinned.lock().unwrap().insert(memory as usize, (len, is_writable)).is_none());
         true
     }
 
     fn unpin(&self, memory: *mut u8, len: usize) {
-        self.told.unpins.fetch_add(1, Ordering::SeqCst);
+        self.0.told.unpins.fetch_add(1, Ordering::SeqCst);
         // It is there still: otherwise this would end the process.
         // SAFETY: a mapping of `len` bytes.
         unsafe { std::hint::black_box(memory.add(len - 1).read_volatile()) };
         assert_eq!(
-            self.told.pinned.lock().unwrap().remove(&(memory as usize)).map(|(size, _)| size),
+            self.0.told.pinned.lock().unwrap().remove(&(memory as usize)).map(|(size, _)| size),
             Some(len)
         );
     }
@@ -197,15 +217,8 @@ unsafe impl Copier for Counting {
 /// What the stream is called on which it copies.
 pub const STREAM: Stream = Stream(64 as *mut std::ffi::c_void);
 
-impl Counting {
-    /// The copying part, for later.
-    fn copy(&self) -> std::mem::ManuallyDrop<Counting> {
-        std::mem::ManuallyDrop::new(Counting { told: self.told.clone(), pins: self.pins })
-    }
-}
-
 impl Drop for Counting {
     fn drop(&mut self) {
-        self.told.ends.fetch_add(1, Ordering::SeqCst);
+        self.0.told.ends.fetch_add(1, Ordering::SeqCst);
     }
 }
