@@ -16,11 +16,12 @@ use crate::publisher::{Publisher, Resting};
 ///
 /// Any threads use it at once. Dropping it waits until all that was begun has ended, as a device that isn't stuck sees to.
 pub struct StreamPublisher {
-    shared: Arc<Shared>,
+    shared: Arc<Pending>,
     copier: SharedCopier,
 }
 
-struct Shared {
+/// A publisher, and the messages of it that are published by whoever says that a stream has come to them.
+pub(super) struct Pending {
     publisher: Mutex<Publisher>,
     progress: Mutex<Progress>,
     /// With `progress`: something has ended.
@@ -46,8 +47,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl StreamPublisher {
     /// Publishes with `publisher`, and copies with `copier`.
     pub fn new(publisher: Publisher, copier: SharedCopier) -> StreamPublisher {
-        let (publisher, progress) = (Mutex::new(publisher), Mutex::default());
-        StreamPublisher { shared: Arc::new(Shared { publisher, progress, ended: Condvar::new() }), copier }
+        StreamPublisher { shared: Arc::new(Pending::new(publisher)), copier }
     }
 
     /// Has `len` bytes at `from`, in memory of the copier's kind, copied and published when `stream` comes to it. Doesn't wait for that;
@@ -61,8 +61,8 @@ impl StreamPublisher {
     /// Until it has ended, `from` is memory of the copier's kind of at least `len` bytes, and nobody writes to it but on `stream`, before
     /// or behind this.
     pub unsafe fn publish(&self, from: *const u8, len: usize, stream: Stream) -> Result<()> {
-        let resting = lock(&self.shared.publisher).loan(len)?.rest();
-        lock(&self.shared.progress).begun += 1;
+        let resting = self.shared.loan(len)?;
+        self.shared.begin();
         let to = resting.as_ptr();
         let (shared, copier) = (self.shared.clone(), self.copier.clone());
         let done = Done::new(move |copied| {
@@ -80,32 +80,66 @@ impl StreamPublisher {
     /// # Errors
     /// [`Error::Copier`](crate::Error::Copier); those of [`Loan::publish`](crate::Loan::publish).
     pub fn wait(&self, timeout: Duration) -> Result<bool> {
+        self.shared.wait(timeout)
+    }
+
+    /// The topic's sizes.
+    pub fn info(&self) -> TopicInfo {
+        self.shared.info()
+    }
+}
+
+impl Pending {
+    pub(super) fn new(publisher: Publisher) -> Pending {
+        Pending { publisher: Mutex::new(publisher), progress: Mutex::default(), ended: Condvar::new() }
+    }
+
+    pub(super) fn loan(&self, len: usize) -> Result<Resting> {
+        Ok(lock(&self.publisher).loan(len)?.rest())
+    }
+
+    pub(super) fn discard(&self, resting: Resting) {
+        drop(lock(&self.publisher).resume(resting));
+    }
+
+    pub(super) fn info(&self) -> TopicInfo {
+        lock(&self.publisher).info()
+    }
+
+    /// As [`StreamPublisher::wait`].
+    pub(super) fn wait(&self, timeout: Duration) -> Result<bool> {
         let deadline = Instant::now().checked_add(timeout);
-        let mut progress = lock(&self.shared.progress);
+        let mut progress = lock(&self.progress);
         let until = progress.begun;
         while progress.ended < until {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Ok(false);
             }
-            progress = self.shared.sleep(progress, left);
+            progress = self.sleep(progress, left);
         }
         progress.failed.take().map_or(Ok(true), Err)
     }
 
-    /// The topic's sizes.
-    pub fn info(&self) -> TopicInfo {
-        lock(&self.shared.publisher).info()
+    /// Waits until everything that was begun has ended.
+    pub(super) fn wait_for_all(&self) {
+        let mut progress = lock(&self.progress);
+        while progress.ended < progress.begun {
+            progress = self.sleep(progress, None);
+        }
     }
-}
 
-impl Shared {
+    /// Something is begun that [`end`](Self::end) ends.
+    pub(super) fn begin(&self) {
+        lock(&self.progress).begun += 1;
+    }
+
     /// Publishes the loan whose copy has ended, or discards it.
-    fn end(&self, resting: Resting, copied: Result<()>) {
+    pub(super) fn end(&self, resting: Resting, copied: Result<()>) {
         let ended = match copied {
-            Ok(()) => self.publish(resting),
+            Ok(()) => self.publish(resting).map(|_| ()),
             Err(error) => {
-                drop(lock(&self.publisher).resume(resting));
+                self.discard(resting);
                 Err(error)
             }
         };
@@ -117,11 +151,12 @@ impl Shared {
         self.ended.notify_all();
     }
 
-    fn publish(&self, mut resting: Resting) -> Result<()> {
+    /// Publishes the loan, and returns its position.
+    pub(super) fn publish(&self, mut resting: Resting) -> Result<u64> {
         loop {
             // The gate of a reliable subscriber may be shut for long, and others have loans to make.
             match lock(&self.publisher).resume(resting).publish_timeout(TURN)? {
-                Ok(_) => return Ok(()),
+                Ok(position) => return Ok(position),
                 Err(loan) => resting = loan.rest(),
             }
             std::thread::yield_now();
@@ -142,10 +177,7 @@ impl Shared {
 
 impl Drop for StreamPublisher {
     fn drop(&mut self) {
-        let mut progress = lock(&self.shared.progress);
-        while progress.ended < progress.begun {
-            progress = self.shared.sleep(progress, None);
-        }
+        self.shared.wait_for_all();
     }
 }
 
