@@ -14,6 +14,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/copier.rs"]
+mod copier;
+
 mod calls;
 mod coverage;
 mod operations;

@@ -42,6 +42,8 @@ pub enum Around {
     TheForgotten,
     /// The others, and segments whose publisher is dead and recovered; its messages are in the ring.
     Orphans,
+    /// The same, but a device may be writing to them.
+    PinnedOrphans,
     /// The others, and a publisher that was killed while it made a segment.
     Growing,
     /// The others, and while the victim is there, a publisher and a subscriber come and die.
@@ -159,6 +161,19 @@ impl Victim {
         self.next.sequence += 1;
     }
 
+    /// Publishes with a copier that a device might be behind.
+    fn publish_pinned(&mut self) {
+        let (counting, _) = crate::copier::Counting::new(true);
+        let copier = shm::copier::SharedCopier::new(counting).unwrap();
+        let mut message = vec![0; LARGE];
+        self.next.fill(&mut message);
+        // As it is in the copier's memory.
+        message.iter_mut().for_each(|byte| *byte = !*byte);
+        // SAFETY: as many bytes.
+        unsafe { self.publisher.as_ref().unwrap().publish_from(&copier, message.as_ptr(), LARGE) }.unwrap();
+        self.next.sequence += 1;
+    }
+
     /// Waits at the gate in vain: long enough to sleep in any case, and not so long that it would sleep twice.
     fn publish_in_vain(&mut self) {
         let refused = self.loan(SMALL).publish_timeout(Duration::from_millis(9)).unwrap();
@@ -249,6 +264,9 @@ const MESSAGES: &[Operation] = &[
         let mut loans: Vec<_> = (0..6).map(|_| v.loan(LARGE)).collect();
         loans.iter_mut().for_each(|loan| loan.fill(0xee));
     }),
+    operation("adopt no orphan that a device may write to", Around::PinnedOrphans, Victim::publisher, |v| {
+        drop(v.loan(LARGE))
+    }),
     operation("adopt no orphan of another size", Around::Orphans, Victim::publisher, |v| {
         drop(v.loan(20_000))
     }),
@@ -266,6 +284,7 @@ const MESSAGES: &[Operation] = &[
         v.publish(SMALL)
     }),
     operation("publish to one who sleeps", Around::Sleeper, loaned_once, |v| v.publish(SMALL)),
+    operation("publish what a device copies", Around::Others, published, Victim::publish_pinned),
     operation("wait for a reliable subscriber", Around::Others, unread, Victim::publish_in_vain),
     operation("wait for one who is dead", Around::TheReliableDying, published, |v| {
         (0..=CAPACITY).for_each(|_| v.publish(SMALL));
@@ -335,6 +354,7 @@ pub const DEATHS: &[Operation] = &[
     operation("die as a publisher", Around::Nobody, published_large, NOTHING),
     operation("die as a subscriber", Around::Nobody, holding, NOTHING),
     operation("die as a reliable subscriber", Around::Nobody, Victim::reliable, NOTHING),
+    operation("die as one who copies from a device", Around::Nobody, published_pinned, NOTHING),
 ];
 
 fn published(victim: &mut Victim) {
@@ -346,6 +366,11 @@ fn published_large(victim: &mut Victim) {
     victim.publisher();
     victim.publish(SMALL);
     victim.publish(LARGE);
+}
+
+fn published_pinned(victim: &mut Victim) {
+    published(victim);
+    victim.publish_pinned();
 }
 
 /// Its whole budget is in the ring.

@@ -84,6 +84,10 @@ impl World {
                 self.die(&[&DEATHS[0]]);
                 drop(operations::subscriber(self.root.path()).unwrap());
             }
+            Around::PinnedOrphans => {
+                self.die(&[&DEATHS[3]]);
+                drop(operations::subscriber(self.root.path()).unwrap());
+            }
             Around::HintBehind => self.die_before("publish", "src/ring/mod.rs", 0),
             Around::Sleeper => self.sleeper = Some(self.asleep("operations::sleeper")),
             Around::Crowd => self.die(&[&DEATHS[1]; OTHERS]),

@@ -159,7 +159,7 @@ static Result begin(const char *symbol, int needs_context) {
   char *version = strstr(call, "_v2");
   if (version) *version = 0;
   pthread_mutex_lock(&lock);
-  ++*counter(call);
+  ++*counter(call), ++*counter("calls");
   if (is_in_callback) {
     ++*counter("calls_in_callbacks");
     return NOT_PERMITTED;
@@ -200,7 +200,7 @@ static Range *add(Range *ranges, Range range) {
 static int is_mapped(const Range *range) {
   static unsigned char pages[1 << 20];
   size_t len = range->len < sizeof pages << 12 ? range->len : sizeof pages << 12;
-  return !mincore((void *)range->start, len, pages);
+  return !mincore((void *)(range->start / 4096 * 4096), len, pages);
 }
 
 /// Whether all of it may be written to by the processor, as /proc/self/maps says.

@@ -4,6 +4,8 @@
 //! Each test starts children in roles (`support/child.rs`), has a root of its own, which must be empty when all have
 //! left, and ends within bounds. What the children find wrong they say by failing.
 
+#[path = "../support/copier.rs"]
+mod copier;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -17,6 +19,7 @@ mod full;
 mod many;
 mod members;
 mod pairs;
+mod pinned;
 mod planted;
 mod races;
 mod readonly;
@@ -58,6 +61,7 @@ const ROLES: &[support::child::Role] = &[
     ("full::too_little_room", full::too_little_room),
     ("many::crowd", many::crowd),
     ("members::member", members::member),
+    ("pinned::publishes", pinned::publishes),
     ("planted::leaves_a_segment", planted::leaves_a_segment),
     ("races::comer", races::comer),
     ("races::dying", races::dying),

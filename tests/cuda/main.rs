@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The CUDA copier against a driver made for tests (`fake_driver.c`), so that all of it runs where there is no GPU.
+//!
+//! Each test starts itself again in a role, with that driver's directory first in LD_LIBRARY_PATH: a process of its own, with counters of its own.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod copies;
+mod driver;
+mod failures;
+mod missing;
+mod pins;
+mod processes;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use support::child::{Child, Role};
+use support::Root;
+
+const TOPIC: &str = "t";
+const LONG: Duration = Duration::from_secs(60);
+
+const ROLES: &[Role] = &[
+    ("copies::there_and_back", copies::there_and_back),
+    ("copies::on_streams", copies::on_streams),
+    ("copies::of_calls", copies::of_calls),
+    ("copies::the_callers_context", copies::the_callers_context),
+    ("copies::by_many_threads", copies::by_many_threads),
+    ("failures::of_each_call", failures::of_each_call),
+    ("failures::of_the_device", failures::of_the_device),
+    ("failures::memory_of_others", failures::memory_of_others),
+    ("failures::while_capturing", failures::while_capturing),
+    ("missing::says", missing::says),
+    ("pins::once", pins::once),
+    ("pins::two_copiers", pins::two_copiers),
+    ("pins::none_of_read_only", pins::none_of_read_only),
+    ("pins::registered_by_others", pins::registered_by_others),
+    ("pins::end_of_the_copier", pins::end_of_the_copier),
+    ("processes::is_killed_midway", processes::is_killed_midway),
+    ("processes::forks", processes::forks),
+    ("processes::ends_with_copies_begun", processes::ends_with_copies_begun),
+];
+
+#[test]
+#[ignore = "a child's part: the other tests start it"]
+fn child() {
+    support::child::run(ROLES);
+}
+
+/// The directory of the fake driver, built when it isn't there or is older than its source.
+fn fake_driver() -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda/fake_driver.c");
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fake-cuda");
+    let library = dir.join("libcuda.so.1");
+    let age = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
+    if age(&library) <= age(&source) {
+        std::fs::create_dir_all(&dir).unwrap();
+        // Others build it at the same time.
+        let made = dir.join(format!("made-by-{}", std::process::id()));
+        let mut command = Command::new(std::env::var_os("CC").unwrap_or("cc".into()));
+        command.args(["-std=c11", "-g", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-pthread"]);
+        let built = command.arg("-Wl,-soname,libcuda.so.1").arg("-o").args([&made, &source]).status();
+        assert!(built.as_ref().is_ok_and(|status| status.success()), "{built:?}");
+        std::fs::rename(made, library).unwrap();
+    }
+    dir
+}
+
+/// A command of this program that finds the fake driver, with `environment`.
+fn with_driver(environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let before = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+    command.env("LD_LIBRARY_PATH", format!("{}:{before}", fake_driver().display()));
+    command.envs(environment.iter().copied());
+    command
+}
+
+/// Runs `role` with the fake driver, in a root that it must leave empty.
+fn run(role: &str, environment: &[(&str, &str)]) {
+    let root = Root::new();
+    Child::start_with(with_driver(environment), role, &[&root.text()]).finish();
+    root.assert_empty();
+}
