@@ -105,6 +105,15 @@ pub(super) fn pin(shared: &Shared, inside: *const u8) -> bool {
     is_pinned
 }
 
+/// Has the segment that `inside` lies in go with its publisher, whose death makes what its messages name useless to others.
+pub(super) fn keep_from_others(token: Token, inside: *const u8) {
+    let mut mappings = mappings(token);
+    if let Some((&start, _)) = mappings.range_mut(..=inside as usize).next_back() {
+        // SAFETY: a publisher's own mapping, as in `pin`: `inside` is of a loan of its.
+        unsafe { crate::pool::mark_pinned(start as *mut u8) };
+    }
+}
+
 /// A copier's handle is gone.
 pub(super) fn unpin_all(token: Token, id: u64) {
     let mut mappings = mappings(token);

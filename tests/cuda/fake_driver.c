@@ -135,12 +135,15 @@ void fake_wait_midway(void) {
 
 void fake_capture(CUstream stream, int is_capturing) { stream->is_capturing = is_capturing; }
 
+static void *vmm_behind(CUdeviceptr at);
+static int vmm_attribute(int attribute);
+
 /// The processor's access to a device's memory, which the tests alone have.
 void *fake_behind(CUdeviceptr at) {
   for (int device = 0; device < DEVICES; device++)
     if (spaces[device] && at - (uintptr_t)spaces[device] < SPACE)
       return behinds[device] + (at - (uintptr_t)spaces[device]);
-  return NULL;
+  return vmm_behind(at);
 }
 
 static int number(const char *name, int otherwise) {
@@ -268,7 +271,8 @@ Result cuDeviceGet(CUdevice *device, int ordinal) {
 
 Result cuDeviceGetAttribute(int *value, DeviceAttribute attribute, CUdevice device) {
   BEGIN(0);
-  *value = attribute == 113 && number("FAKE_CUDA_READ_ONLY", 1); // CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED
+  // 113: CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED
+  *value = (int)attribute == 113 ? number("FAKE_CUDA_READ_ONLY", 1) : vmm_attribute((int)attribute);
   return end(device < DEVICES ? OK : INVALID_DEVICE);
 }
 
@@ -385,7 +389,8 @@ static Result copy(CUdeviceptr to, CUdeviceptr from, size_t len, const void *sta
   Result failed = failing("copy");
   if (failed) return failed;
   Range *written = find(registrations, to, 1);
-  if (written && written->flags & 8) return ILLEGAL_ADDRESS; // registered to be read only
+  if (!written) written = find(allocations, to, 1);
+  if (written && written->flags & 8) return ILLEGAL_ADDRESS; // registered or mapped to be read only
   if (fake_behind(to) && !find(allocations, to, len)) return ILLEGAL_ADDRESS;
   if (fake_behind(from) && !find(allocations, from, len)) return ILLEGAL_ADDRESS;
   const char *source = staged ? staged : reach(from);
@@ -506,3 +511,5 @@ Result cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t len, CUstream stre
   put(stream, work);
   return end(is_to_pageable ? wait_for(stream) : OK);
 }
+
+#include "fake_vmm.c"

@@ -10,7 +10,7 @@ use super::descriptor::{self, Payload, Place};
 use super::door::{Blocks, Door};
 use super::{DeviceOptions, Gpu, Placement, MOST_BLOCKS};
 use crate::copier::stream::Pending;
-use crate::copier::{Done, Stream};
+use crate::copier::{pins, Done, Stream};
 use crate::error::{Error, Result};
 use crate::options::{PublisherOptions, TopicInfo};
 use crate::os::{random_u64, socket};
@@ -133,7 +133,7 @@ impl DevicePublisher {
 
     fn loan_of_device<'a>(&'a self, device: &'a OnDevice, len: usize) -> Result<DeviceLoan<'a>> {
         let resting = self.pending.loan(descriptor::SIZE)?;
-        let chunk = resting.chunk();
+        let (chunk, start) = (resting.chunk(), resting.as_ptr());
         let mut loan = DeviceLoan {
             publisher: self,
             pending: &self.pending,
@@ -143,7 +143,10 @@ impl DevicePublisher {
             placement: Placement::Device,
         };
         // An error discards the loan.
-        let (place, start) = device.blocks.of(chunk, || device.make(&self.gpu, self.largest))?;
+        let (place, start) = device.blocks.of(chunk, || {
+            pins::keep_from_others(self.gpu.cuda.device.token(), start);
+            device.make(&self.gpu, self.largest)
+        })?;
         loan.start = start as *mut u8;
         loan.describe(&Payload::Device { place, len });
         Ok(loan)

@@ -226,3 +226,11 @@ impl DeviceSample<'_> {
         self.sample.timestamp()
     }
 }
+
+impl std::fmt::Debug for DeviceSample<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("DeviceSample");
+        shown.field("position", &self.position()).field("len", &self.len);
+        shown.field("placement", &self.placement()).finish()
+    }
+}
