@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// The files of src/ffi that have something for the header, in its order.
-const SOURCES: [&str; 19] = [
+const SOURCES: [&str; 23] = [
     "version",
     "status",
     "error",
@@ -24,6 +24,10 @@ const SOURCES: [&str; 19] = [
     "reply_loan",
     "copier",
     "stream_publisher",
+    "device_publisher",
+    "device_loan",
+    "device_subscriber",
+    "device_sample",
     "upkeep",
 ];
 

@@ -65,14 +65,19 @@ impl Listener {
         Ok(Listener(socket))
     }
 
-    /// The next connection, if there is one that can be taken.
-    pub(crate) fn accept(&self) -> Option<Connection> {
+    /// The next connection, if there is one.
+    pub(crate) fn accept(&self) -> Result<Option<Connection>> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let mut is_none = false;
         let accept = || {
-            rustix::net::accept_with(self.0.get(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
-                .map(File::from)
-                .map_err(|errno| Error::os("accept", "a Unix socket", errno))
+            let accepted = rustix::net::accept_with(self.0.get(), flags);
+            is_none = matches!(accepted, Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED));
+            accepted.map(File::from).map_err(|errno| Error::os("accept", "a Unix socket", errno))
         };
-        Unshared::open(accept).ok().map(Connection)
+        match Unshared::open(accept) {
+            Err(_) if is_none => Ok(None),
+            accepted => accepted.map(|file| Some(Connection(file))),
+        }
     }
 }
 

@@ -15,6 +15,10 @@ use crate::{run, with_driver, LONG, TOPIC};
 pub const LARGEST: usize = 3 << 20;
 pub const BLOCKS: u32 = 4;
 
+const fn is_for_any_thread<T: Send + Sync>() {}
+const _: () = is_for_any_thread::<DevicePublisher>();
+const _: () = is_for_any_thread::<DeviceSample<'static>>();
+
 pub fn device_options(blocks: u32, placement: Placement) -> DeviceOptions {
     DeviceOptions { device: 0, largest: LARGEST, blocks, placement }
 }
@@ -355,6 +359,11 @@ pub fn refuses(mut parent: Parent) {
     refused(&publishing(&root), device_options(65, Placement::Auto));
     refused(&publishing(&root), DeviceOptions::default());
     refused(&PublisherOptions { memory: 1 << 30, ..publishing(&root) }, device_options(1, Placement::Auto));
+    let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+    let before = threads();
+    let unnamed = DevicePublisher::new("", &publishing(&root), &device_options(1, Placement::Device));
+    assert!(matches!(unnamed, Err(Error::InvalidName { .. })));
+    assert_eq!(threads(), before, "what was begun has ended");
     let none = DeviceSubscriber::new(TOPIC, &SubscriberOptions { holds: 1, ..subscribing(&root) }, 7);
     assert!(matches!(none, Err(Error::NoDevice { .. })));
     let (publisher, subscriber) = (publisher(&root, 1, Placement::Device), subscriber(&root));

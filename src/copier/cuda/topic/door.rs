@@ -6,6 +6,7 @@
 //! publisher that is stopped.
 
 use std::collections::BTreeMap;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,12 +19,15 @@ use rustix::io::Errno;
 use super::super::virtual_memory::Block;
 use super::descriptor::{door_name, Place};
 use crate::error::{Error, Result};
+use crate::os::fork::Token;
 use crate::os::socket::{poll, Bell, Connection, Listener};
 use crate::os::thread;
 use crate::ring::ChunkId;
 
 /// How long a subscriber waits for a publisher that doesn't answer.
 pub(super) const LIMIT: Duration = Duration::from_secs(1);
+/// How long the thread leaves connections alone that it can't take.
+const PAUSE: Duration = Duration::from_millis(10);
 /// More subscribers than a topic takes aren't served.
 const MOST_CONNECTIONS: usize = 1024;
 
@@ -86,22 +90,29 @@ impl Blocks {
 /// A publisher's door, open until it is dropped.
 pub(super) struct Door {
     bell: Arc<Bell>,
-    thread: Option<JoinHandle<()>>,
+    thread: ManuallyDrop<JoinHandle<()>>,
+    token: Token,
 }
 
 impl Door {
     /// Opens the door `number`, for this user and for the members of `group`.
     pub(super) fn open(number: u64, group: Option<u32>, blocks: Arc<Blocks>) -> Result<Door> {
+        let token = Token::current()?;
         let (listener, bell) = (Listener::bind(&door_name(number))?, Arc::new(Bell::new()?));
         let rung = bell.clone();
         let thread = thread::spawn("shm-device", move || serve(&listener, &rung, group, &blocks))?;
-        Ok(Door { bell, thread: Some(thread) })
+        Ok(Door { bell, thread: ManuallyDrop::new(thread), token })
     }
+}
 
-    pub(super) fn close(mut self) {
-        self.bell.ring();
-        // It has nothing to say.
-        let _ = self.thread.take().map(JoinHandle::join);
+impl Drop for Door {
+    fn drop(&mut self) {
+        // In the child of a fork there is no thread.
+        if self.token.is_ours() {
+            self.bell.ring();
+            // It has nothing to say. SAFETY: taken once, here.
+            let _ = unsafe { ManuallyDrop::take(&mut self.thread) }.join();
+        }
     }
 }
 
@@ -117,9 +128,15 @@ fn serve(listener: &Listener, bell: &Bell, group: Option<u32>, blocks: &Blocks) 
         let mut is_ready = ready[2..].iter();
         connections
             .retain(|connection| !is_ready.next().is_some_and(|&ready| ready) || answer(connection, blocks));
-        if ready[1] {
-            let come = listener.accept().filter(|_| connections.len() < MOST_CONNECTIONS);
-            connections.extend(come.filter(|connection| connection.is_trusted(group)));
+        if !ready[1] {
+            continue;
+        }
+        match listener.accept() {
+            Ok(come) => connections.extend(
+                come.filter(|come| come.is_trusted(group)).filter(|_| connections.len() < MOST_CONNECTIONS),
+            ),
+            // It stays there to be taken, when there are descriptors again.
+            Err(_) => drop(poll(&[bell.as_fd()], Some(Instant::now() + PAUSE))),
         }
     }
 }

@@ -43,7 +43,7 @@ struct OnDevice {
     uuid: Uuid,
     number: u64,
     network: u64,
-    door: Option<Door>,
+    _door: Door,
 }
 
 impl DevicePublisher {
@@ -155,14 +155,14 @@ impl DevicePublisher {
     fn loan_of_host(&self, len: usize) -> Result<DeviceLoan<'_>> {
         let pending = self.host()?;
         let resting = pending.loan(descriptor::SIZE + len)?;
-        let payload = resting.as_ptr().wrapping_add(descriptor::SIZE);
+        let whole = resting.as_ptr();
         let (start, placement) = (std::ptr::null_mut(), Placement::Host);
         let mut loan = DeviceLoan { publisher: self, pending, resting: Some(resting), start, len, placement };
-        let Some(start) = self.gpu.reach(payload)? else {
+        let Some(whole) = self.gpu.reach(whole)? else {
             let what = "the device can't be told of this process's shared memory (cuMemHostRegister failed)";
             return Err(Error::copier("pinning", 0, what));
         };
-        loan.start = start;
+        loan.start = whole.wrapping_add(descriptor::SIZE);
         loan.describe(&Payload::Host { len });
         Ok(loan)
     }
@@ -218,8 +218,8 @@ impl OnDevice {
         let uuid = uuid(&gpu.cuda.device)?;
         let (number, network) = (random_u64()?, socket::network_namespace());
         let blocks = Arc::new(Blocks::new());
-        let door = Some(Door::open(number, group, blocks.clone())?);
-        Ok(OnDevice { blocks, uuid, number, network, door })
+        let door = Door::open(number, group, blocks.clone())?;
+        Ok(OnDevice { blocks, uuid, number, network, _door: door })
     }
 
     fn make(&self, gpu: &Gpu, size: usize) -> Result<(Place, Block)> {
@@ -238,8 +238,6 @@ impl OnDevice {
 impl Drop for DevicePublisher {
     fn drop(&mut self) {
         if !self.gpu.cuda.device.is_ours() {
-            // The thread and the driver are the parent's.
-            std::mem::forget(self.device.as_mut().and_then(|device| device.door.take()));
             return;
         }
         for pending in self.pending() {
@@ -248,9 +246,6 @@ impl Drop for DevicePublisher {
             while Arc::strong_count(pending) > 1 {
                 std::thread::yield_now();
             }
-        }
-        if let Some(door) = self.device.as_mut().and_then(|device| device.door.take()) {
-            door.close();
         }
     }
 }

@@ -18,6 +18,9 @@ use crate::subscriber::Subscriber;
 /// How long it sleeps between two looks for publishers that are gone, whose memory it has mapped.
 const TURN: Duration = Duration::from_secs(1);
 
+/// The same for who only ever asks: how often there is nothing between two looks, which are system calls.
+const IDLE_ROUNDS: u32 = 1024;
+
 /// Receives the messages of a [`DevicePublisher`](super::DevicePublisher)'s topic, as pointers for the device's work.
 ///
 /// It may move between threads but not be used by two at once. Samples may go to any thread.
@@ -26,6 +29,8 @@ pub struct DeviceSubscriber {
     mapped: RefCell<Mapped>,
     /// Messages that were there, and whose payload couldn't be reached.
     lost: Cell<u64>,
+    /// How often there was nothing to receive.
+    idle: Cell<u32>,
     gpu: Arc<Gpu>,
 }
 
@@ -47,7 +52,7 @@ impl DeviceSubscriber {
         let gpu = Arc::new(Gpu::open(device)?);
         let mapped = RefCell::new(Mapped::new(gpu.cuda.device.clone(), options.group));
         let subscriber = Subscriber::with_options(topic, options)?;
-        Ok(DeviceSubscriber { subscriber, mapped, lost: Cell::new(0), gpu })
+        Ok(DeviceSubscriber { subscriber, mapped, lost: Cell::new(0), idle: Cell::new(0), gpu })
     }
 
     /// The next message if there is one. Doesn't block, but for the first message of each block of a publisher, which is asked for it:
@@ -65,6 +70,10 @@ impl DeviceSubscriber {
             if let Some(sample) = self.open(sample)? {
                 return Ok(Some(sample));
             }
+        }
+        self.idle.set(self.idle.get().wrapping_add(1));
+        if self.idle.get() % IDLE_ROUNDS == 0 {
+            self.mapped.borrow_mut().sweep_idle();
         }
         Ok(None)
     }
@@ -118,7 +127,7 @@ impl DeviceSubscriber {
     fn find(&self, sample: &Sample<'_>) -> Result<Option<(*const u8, usize, Home)>> {
         let (place, len) = match descriptor::read(sample)? {
             Payload::Device { place, len } => (place, len),
-            Payload::Host { len } => return self.find_in_host(&sample[descriptor::SIZE..], len).map(Some),
+            Payload::Host { len } => return self.find_in_host(sample, len).map(Some),
         };
         let capacity = self.info().capacity;
         match self.mapped.borrow_mut().find(&place, sample.position(), capacity)? {
@@ -127,11 +136,11 @@ impl DeviceSubscriber {
         }
     }
 
-    fn find_in_host(&self, payload: &[u8], len: usize) -> Result<(*const u8, usize, Home)> {
-        if let Some(start) = self.gpu.reach(payload.as_ptr())? {
-            return Ok((start, len, Home::Host));
+    fn find_in_host(&self, message: &[u8], len: usize) -> Result<(*const u8, usize, Home)> {
+        if let Some(whole) = self.gpu.reach(message.as_ptr())? {
+            return Ok((whole.wrapping_add(descriptor::SIZE), len, Home::Host));
         }
-        let copy = self.gpu.shared.copy_out(payload)?;
+        let copy = self.gpu.shared.copy_out(&message[descriptor::SIZE..])?;
         Ok((copy.as_ptr(), len, Home::Copy(copy)))
     }
 
