@@ -10,7 +10,7 @@ TARGET ?= attach
 SECONDS ?= 60
 SEED ?=
 
-.PHONY: demo test mutations budgets bench bench-quick deps header build install clean fuzz storm
+.PHONY: demo test test-gpu mutations budgets bench bench-quick deps header build install clean fuzz storm
 
 demo: ## what shm does, in half a minute; FILE=… sends that file
 	@scripts/deps.sh demo
@@ -18,6 +18,9 @@ demo: ## what shm does, in half a minute; FILE=… sends that file
 
 test: ## everything that must hold before a change lands
 	@scripts/test.sh
+
+test-gpu: ## the CUDA copier on this machine's GPU; skipped where there is none
+	cargo test --release --test gpu -- --nocapture
 
 mutations: ## takes out each guard of the protocol in turn, and sees that a test notices; ARGS=… takes out those
 	@scripts/mutations.sh $(ARGS)

@@ -82,7 +82,7 @@ miri() {
 address_sanitizer() {
   echo 'leak:shm::topic::tests::deserted' >"$scratch/lsan"
   LSAN_OPTIONS="suppressions=$scratch/lsan" RUSTFLAGS="-Zsanitizer=address" \
-    cargo +nightly test --lib --test hostile --test pubsub --test fuzz \
+    cargo +nightly test --lib --test hostile --test pubsub --test dlpack --test fuzz \
     --target "$(rustc -vV | sed -n 's/^host: //p')" --target-dir target/asan \
     -- --skip leaks_no_mapping
 }
@@ -130,6 +130,11 @@ step "crash points" cargo nextest run --features crash-points --test crash --no-
 step "mutations apply" mutations_apply
 step "documentation's examples" cargo test --workspace --doc
 step "C and C++ tests" test_c_and_cxx
+if why=$(scripts/python.sh); then
+  step "Python" env SHM_LIBRARY="$PWD/$build/lib/libshm.so" target/python/bin/python tests/python/tensors_test.py
+else
+  skip "Python" "$why"
+fi
 step "demo" env -u SHM_ROOT SHM_BUILD_DIR="$build" scripts/demo.sh
 if [ "$(uname -m)" != x86_64 ]; then
   skip "instruction budgets" "they are those of x86-64"

@@ -41,12 +41,13 @@ pub enum Error {
         /// What was asked for.
         wanted: u64,
     },
-    /// The publisher's memory budget can't take the message, even with its own older messages evicted.
-    #[error("{wanted} bytes don't fit: {used} of the publisher's budget of {budget} bytes are taken by loans and by messages that subscribers hold or, if reliable, have yet to read; release some, or raise the option `memory`")]
+    /// The memory budget of the publisher, client or server can't take the message, request or reply; a publisher's not even with its own
+    /// older messages evicted.
+    #[error("{wanted} bytes don't fit: {used} of the budget of {budget} bytes are taken by loans, by messages, requests or replies that others hold, and by those that clients, servers or reliable subscribers have yet to take; release some, or raise the option `memory`")]
     OutOfMemory {
         /// Bytes of shared memory that the loan needs.
         wanted: u64,
-        /// Bytes that this publisher has taken.
+        /// Bytes that are taken.
         used: u64,
         /// The option `memory`.
         budget: u64,
@@ -177,6 +178,12 @@ pub enum Error {
         /// The kind of device.
         kind: &'static str,
         /// What is missing, and what to do.
+        reason: String,
+    },
+    /// A tensor's shape or type is one that none can have here.
+    #[error("no such tensor: {reason}")]
+    InvalidTensor {
+        /// What is wrong with it.
         reason: String,
     },
     /// The message can't be written as msgpack.

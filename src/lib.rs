@@ -18,7 +18,7 @@
 //! - No daemon: who comes first makes the topic, who leaves last takes it away.
 //!
 //! The map of the modules: `topic` is what lies on disk and who takes part, `ring` the lock-free code, `pool` the memory of
-//! payloads, `rpc` calls, `wait` sleeping and waking, `os` every system call, `ffi` the C ABI. ARCHITECTURE.md leads through them.
+//! payloads, `rpc` calls, `wait` and `sleep` sleeping and waking, `os` every system call, `ffi` the C ABI. ARCHITECTURE.md leads through them.
 
 #![cfg_attr(loom, allow(dead_code, unused_imports))]
 
@@ -34,10 +34,13 @@ mod crash;
 pub mod crash;
 mod ring;
 mod rpc;
+mod sleep;
 mod sync;
 
 #[cfg(not(loom))]
 pub mod copier;
+#[cfg(not(loom))]
+pub mod dlpack;
 #[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
@@ -80,5 +83,5 @@ pub use {
     },
     sample::Sample,
     subscriber::Subscriber,
-    topic::{audit, gc, Audit, Collected, Finding, TopicAudit},
+    topic::{audit, gc, Audit, Collected, Finding, Kind, Named, TopicAudit},
 };

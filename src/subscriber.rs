@@ -50,8 +50,6 @@ pub(crate) struct Shared {
     /// Which holds are taken, by the segment that the sample is in; 0: free. The private twin of the shared hold words, which
     /// others could damage.
     taken: Box<[AtomicU32]>,
-    /// Publishers wait for it, but not for what came before this position. `None`: they don't.
-    gate_from: Option<u64>,
     topic: Topic,
     myself: Weak<Shared>,
 }
@@ -86,16 +84,14 @@ impl Subscriber {
     pub fn with_options(topic: &str, options: &SubscriberOptions) -> Result<Subscriber> {
         let role = if options.reliable { Role::Reliable } else { Role::Subscriber };
         let topic = Topic::open(topic, options.root.as_deref(), options.wanted(), role)?;
-        let gate_from = topic.start();
-        let reader = Reader::join(topic.ring(), gate_from, options.history.into());
-        if gate_from.is_none() {
+        let reader = Reader::join(topic.ring(), topic.start(), options.history.into());
+        if topic.start().is_none() {
             topic.cursor().store(reader.next(), Ordering::Release);
         }
         let taken = (0..topic.geometry().holds).map(|_| AtomicU32::new(0)).collect();
         let state = State { reader, views: Views::default(), waiter: Waiter::new(), hint: 0 };
         let state = UnsafeCell::new(state);
-        let shared =
-            Arc::new_cyclic(|myself| Shared { state, taken, gate_from, topic, myself: myself.clone() });
+        let shared = Arc::new_cyclic(|myself| Shared { state, taken, topic, myself: myself.clone() });
         Ok(Subscriber { shared, single_threaded: PhantomData })
     }
 
@@ -121,7 +117,7 @@ impl Subscriber {
         let (position, chunk) = match reader.poll(topic.ring(), word, |chunk| views.fetch(chunk)) {
             Poll::Pinned { position, chunk } => (position, chunk),
             Poll::Empty => {
-                if shared.gate_from.is_some() {
+                if topic.start().is_some() {
                     shared.passed(reader);
                 }
                 return Ok(None);
@@ -139,7 +135,7 @@ impl Subscriber {
             }
             Err(error) => {
                 let error = unreadable(reader, word, position, error);
-                if shared.gate_from.is_some() {
+                if topic.start().is_some() {
                     shared.passed(reader);
                 }
                 Err(error)
@@ -204,8 +200,8 @@ impl Subscriber {
 
     /// Nothing more is received: publishers needn't wait for it any longer. Kept samples may keep its entry for as long as they like.
     pub(crate) fn stop_gating(&self) {
-        let Shared { topic, gate_from, .. } = &*self.shared;
-        if gate_from.is_some() && topic.token().is_ours() {
+        let topic = &self.shared.topic;
+        if topic.start().is_some() && topic.token().is_ours() {
             pass_gate(topic, u64::MAX);
         }
     }
@@ -265,7 +261,7 @@ impl Shared {
     /// Says how far this subscriber is.
     #[inline]
     fn read(&self, reader: &Reader) {
-        match self.gate_from {
+        match self.topic.start() {
             // Release: for those who look how far it is.
             None => self.topic.cursor().store(reader.next(), Ordering::Release),
             Some(from) if reader.next() > from => pass_gate(&self.topic, reader.next()),

@@ -105,6 +105,20 @@ pub(crate) fn barrier_after_rmw() {
     fence(Ordering::SeqCst);
 }
 
+/// What the models have in place of `os/futex.rs`. Whoever sleeps and isn't woken goes on for ever here, which loom reports.
+#[cfg(loom)]
+pub(crate) mod futex {
+    use super::{Ordering, Word};
+
+    pub(crate) fn wait(word: &Word, expected: u64, _: std::time::Duration) {
+        while word.load(Ordering::Relaxed) == expected {
+            loom::thread::yield_now();
+        }
+    }
+
+    pub(crate) fn wake_all(_: &Word) {}
+}
+
 /// Asks for the line at `address`. No effect that the program could see, whatever the address.
 #[inline(always)]
 pub(crate) fn fetch_line(address: *const u8) {

@@ -29,6 +29,8 @@
 //! ```
 //!
 //! Before each sleep the publisher sees whether those that it waits for are alive; its sleeps are short enough to find them dead soon.
+//! A service has no gate: there clients that wait for room in the queue (`rpc/queue.rs`) sleep on these words, and a server that takes a
+//! request wakes them.
 //!
 //! A blocked hand-off costs some 25 us, a spun one 0.1 us, but spinning takes a core from others. How long to spin is
 //! learnt: longer when a message came while spinning, shorter when the sleep was needed anyhow.
@@ -38,7 +40,9 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::os::futex;
 use crate::ring::{gate, Gates, Limit};
-use crate::sync::{barrier_after_rmw, fence, store_then_barrier, Ordering, Word};
+pub(crate) use crate::sleep::{say_that_one_waits, sleep_until, wake_one};
+use crate::sleep::{take_and_wake, wake_any};
+use crate::sync::{store_then_barrier, Ordering, Word};
 use crate::topic::Topic;
 
 /// Bounds every sleep, so that a wake that was never sent costs no more than this.
@@ -125,73 +129,10 @@ pub(crate) fn own_bit(topic: &Topic) -> (&Word, u64) {
     (&topic.waiters()[topic.index() as usize / 64], 1 << (topic.index() % 64))
 }
 
-/// P1: what is looked at after this, and isn't seen, will be followed by a wake.
-pub(crate) fn say_that_one_waits(word: &Word, bit: u64) {
-    word.fetch_or(bit, Ordering::SeqCst);
-    fence(Ordering::SeqCst);
-}
-
-/// Sleeps once on `wakes`, with `bit` set, unless it is `ready`; whether it is afterwards.
-pub(crate) fn sleep_until(
-    (word, bit): (&Word, u64),
-    wakes: &Word,
-    longest: Duration,
-    ready: impl Fn() -> bool,
-) -> bool {
-    // Acquire: stays before P1.
-    let seen = wakes.load(Ordering::Acquire);
-    say_that_one_waits(word, bit);
-    if !ready() {
-        futex::wait(wakes, seen, longest);
-    }
-    // Relaxed: if nobody took it, a waker that still sees it makes one needless system call.
-    word.fetch_and(!bit, Ordering::Relaxed);
-    ready()
-}
-
-/// The other side of [`sleep_until`] for one sleeper, after what it waits for was done by a SeqCst read-modify-write.
-#[inline]
-pub(crate) fn wake_one((word, bit): (&Word, u64), wakes: &Word) {
-    barrier_after_rmw();
-    // P2.
-    if word.load(Ordering::SeqCst) & bit != 0 {
-        take_one_and_wake(word, bit, wakes);
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn take_one_and_wake(word: &Word, bit: u64, wakes: &Word) {
-    // What else the word says isn't the waker's.
-    if word.fetch_and(!bit, Ordering::SeqCst) & bit != 0 {
-        wakes.fetch_add(1, Ordering::SeqCst);
-        futex::wake_all(wakes);
-    }
-}
-
 /// A publisher's side, to be called after each publish: wakes whoever sleeps. No system call when nobody does.
 #[inline(always)]
 pub(crate) fn wake(topic: &Topic) {
-    barrier_after_rmw();
-    // P2.
-    if topic.waiters().iter().any(|word| word.load(Ordering::SeqCst) != 0) {
-        take_and_wake(topic.waiters(), topic.wakes());
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn take_and_wake(bits: &[Word], wakes: &Word) {
-    let mut taken = 0;
-    for word in bits {
-        if word.load(Ordering::Relaxed) != 0 {
-            taken |= word.swap(0, Ordering::SeqCst);
-        }
-    }
-    if taken != 0 {
-        wakes.fetch_add(1, Ordering::SeqCst);
-        futex::wake_all(wakes);
-    }
+    wake_any(topic.waiters(), topic.wakes());
 }
 
 /// A reliable subscriber's side of the gate, when it has read all before `next`: says so, and wakes the publishers that wait for it.
@@ -203,7 +144,7 @@ pub(crate) fn pass_gate(topic: &Topic, next: u64) {
     wake_gate(topic.gate_waiting(), topic.gate_wakes());
 }
 
-/// Wakes the publishers that wait at the gate, if there are any.
+/// Wakes the publishers that wait at the gate, or the clients that wait for room in the queue, if there are any.
 #[inline]
 pub(crate) fn wake_gate(waiting: &Word, wakes: &Word) {
     if waiting.load(Ordering::SeqCst) != 0 {
@@ -234,16 +175,20 @@ pub(crate) fn wait_at_gate(topic: &Topic, limit: &Limit, deadline: Option<Instan
         if left.is_zero() {
             return Ok(is_open(topic, limit));
         }
-        // Acquire: stays before G3.
-        let wakes = topic.gate_wakes().load(Ordering::Acquire);
-        // G3.
-        store_then_barrier(topic.gate_waiting(), 1);
-        if is_open(topic, limit) {
-            return Ok(true);
-        }
-        futex::wait(topic.gate_wakes(), wakes, left.min(LONGEST_SLEEP_AT_GATE));
+        sleep_at_gate(topic, left.min(LONGEST_SLEEP_AT_GATE), || is_open(topic, limit));
     }
     Ok(true)
+}
+
+/// Sleeps once until somebody opens the gate, or makes room in a service's queue, unless it is `open`.
+pub(crate) fn sleep_at_gate(topic: &Topic, longest: Duration, open: impl Fn() -> bool) {
+    // Acquire: stays before G3.
+    let wakes = topic.gate_wakes().load(Ordering::Acquire);
+    // G3.
+    store_then_barrier(topic.gate_waiting(), 1);
+    if !open() {
+        futex::wait(topic.gate_wakes(), wakes, longest);
+    }
 }
 
 /// Recovers the dead among those that keep the gate shut: a system call each.

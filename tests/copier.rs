@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use copier::{Counting, Told, STREAM};
+use shm::copier::cpu::{CpuCopy, ParallelCopy, ParallelOptions};
 use shm::copier::{Done, SharedCopier, StreamPublisher, UserMemory};
 use shm::{
     Client, ClientOptions, Error, Publisher, PublisherOptions, Server, ServerOptions, Subscriber,
@@ -183,6 +184,28 @@ fn memory_is_given_away_and_freed_by_its_copier() {
     assert_eq!(told.count(|told| &told.ends), 0, "what it allocated keeps it");
     drop(kept);
     told.assert_ended();
+}
+
+#[test]
+fn copiers_of_the_processors_own_memory_are_copiers() {
+    let root = tempfile::tempdir().unwrap();
+    let (publisher, subscriber) = (publisher(root.path()), subscriber(root.path()));
+    let options = ParallelOptions { threads: 3, threshold: 1000, ..Default::default() };
+    let copiers = CpuCopy::ALL.map(|copy| SharedCopier::new(copy).unwrap());
+    let parallel = SharedCopier::new(ParallelCopy::new(options).unwrap()).unwrap();
+    for copier in copiers.iter().chain([&parallel]) {
+        for len in [1, 63, 100, 5000, 3 << 20] {
+            let text: Vec<u8> = (0..len).map(|at| (at * 7) as u8).collect();
+            // SAFETY: as many bytes.
+            unsafe { publisher.publish_from(copier, text.as_ptr(), len).unwrap() };
+            let memory = copier.copy_out(&subscriber.try_receive().unwrap().unwrap()).unwrap();
+            assert_eq!(memory.as_ptr() as usize % 64, 0);
+            // SAFETY: the process's own memory, of as many bytes.
+            assert!(unsafe { std::slice::from_raw_parts(memory.as_ptr(), len) } == text);
+        }
+    }
+    assert!(matches!(parallel.alloc(usize::MAX), Err(Error::Copier { .. })));
+    assert!(matches!(parallel.alloc(isize::MAX as usize - 63), Err(Error::Copier { .. })));
 }
 
 #[test]

@@ -173,3 +173,17 @@ fn plain_call() {
         run_pair("plain data", &client, &server, is_client_first);
     }
 }
+
+/// A copier of one's own, in C and in C++.
+#[test]
+fn copier() {
+    let lines: String = (0..COUNT).map(|n| format!("received {n} hello {n}\n")).collect();
+    let expected = format!("{lines}mappings: 1 to write, 1 to read; blocks left: 0\n");
+    for language in [1, 2] {
+        let who = format!("a copier in {}", LANGUAGES[language]);
+        let root = tempfile::Builder::new().prefix("shm-examples-").tempdir_in("/dev/shm").expect("a root");
+        let program = Program::start(&programs()[language].join("copier"), "/example", root.path());
+        assert_eq!(program.output(&who), expected, "{who}");
+        assert!(fs::read_dir(root.path()).expect("the root").next().is_none(), "{who} left something");
+    }
+}

@@ -410,6 +410,45 @@ fn several_functions_share_a_service() {
     root.assert_empty();
 }
 
+/// A result whose drop, after the reply was sent, panics.
+#[derive(serde::Serialize)]
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("meant to: a result that panics when it is dropped");
+    }
+}
+
+/// Serves in three threads until a result's drop panics in the first of them, or in another; what comes of that.
+fn serve_until_a_panic(in_first: bool) -> std::thread::Result<shm::Result<()>> {
+    let root = Root::new();
+    let is_first = || std::thread::current().name() == Some("first");
+    let panic_here = move || (is_first() == in_first).then_some(PanicsWhenDropped);
+    let function = shm::Function::with_options("f", &server_options(&root), panic_here).unwrap();
+    let (stop, caller) = (function.stopper(), caller(&root, "f", None));
+    let serving = std::thread::Builder::new().name("first".into()).spawn(move || function.serve_threads(3));
+    let serving = serving.unwrap();
+    let from = Instant::now();
+    while !serving.is_finished() && from.elapsed() < Duration::from_secs(5) {
+        let _ = caller.call_timeout::<()>([0u8; 0], Duration::from_millis(20));
+    }
+    let has_ended = serving.is_finished();
+    stop.stop();
+    let ended = serving.join();
+    assert!(has_ended, "the other threads serve on");
+    ended
+}
+
+#[test]
+fn a_panic_of_a_serving_thread_is_the_caller_s() {
+    for in_first in [true, false] {
+        let panic = serve_until_a_panic(in_first).expect_err("it is hushed up");
+        let words = panic.downcast_ref::<&str>().copied();
+        assert_eq!(words, Some("meant to: a result that panics when it is dropped"), "in_first: {in_first}");
+    }
+}
+
 /// Runs `future` on this thread.
 fn block_on<F: std::future::Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
@@ -503,6 +542,23 @@ fn a_reply_without_memory_is_one_request_s_affair() {
     assert!(matches!(too_large, Err(Error::Remote { code: shm::code::FAILED, .. })), "{too_large:?}");
     assert!(unanswered > 0);
     assert_eq!(after.unwrap(), 10, "it serves on");
+}
+
+#[test]
+fn want_of_memory_is_said_in_words_for_all_who_have_a_budget() {
+    let root = Root::new();
+    let memory = 17 << 10;
+    let server = Server::with_options(SERVICE, &ServerOptions { memory, ..server_options(&root) }).unwrap();
+    let client = Client::with_options(SERVICE, &ClientOptions { memory, ..client_options(&root) }).unwrap();
+    let pending = client.send(b"1").unwrap();
+    let of_server = server.receive().unwrap().reply(&[1; 1 << 20]).unwrap_err().to_string();
+    let of_client = client.send(&[1; 1 << 20]).unwrap_err().to_string();
+    for words in [of_server, of_client] {
+        assert!(words.contains("of the budget of 17408 bytes"), "{words}");
+        assert!(words.contains("requests or replies") && words.contains("yet to take"), "{words}");
+        assert!(!words.contains("publisher"), "{words}");
+    }
+    drop(pending);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use shm::{Audit, ClientOptions, Collected, Error, RootOptions, ServerOptions, TopicAudit};
+use shm::{Audit, ClientOptions, Collected, Error, Kind, Named, RootOptions, ServerOptions, TopicAudit};
 use support::child::{Child, Parent};
 use support::{publishing, rounds, subscribing, Root};
 
@@ -79,16 +79,18 @@ fn gc(root: &Root) -> Collected {
     shm::gc(&options(root)).unwrap()
 }
 
+fn shown(all: &[Named]) -> Vec<String> {
+    all.iter().map(Named::to_string).collect()
+}
+
 #[test]
 fn topics_of_the_dead_go_and_those_of_the_living_stay() {
     let root = Root::new();
     die_in(&root, "/one,two");
     let (publisher, subscriber) = (root.publisher("two"), root.subscriber("three"));
     let collected = gc(&root);
-    assert_eq!(
-        (collected.removed, collected.in_use),
-        (vec!["/one".into()], vec!["three".into(), "two".into()])
-    );
+    assert_eq!(shown(&collected.removed), ["topic /one"]);
+    assert_eq!(shown(&collected.in_use), ["topic three", "topic two"]);
     assert!(collected.refused.is_empty());
     let names: Vec<_> = audit(&root).topics.into_iter().map(|topic| (topic.name, topic.living)).collect();
     assert_eq!(names, [("three".into(), 1), ("two".into(), 1)]);
@@ -224,10 +226,11 @@ fn services_are_looked_after_as_topics_are() {
     dead.expect("there");
     dead.kill();
     let [service] = &audit(&root).topics[..] else { panic!() };
-    assert_eq!((&*service.name, service.living, service.dead), ("rpc:s", 2, 2));
+    assert_eq!((service.kind, &*service.name), (Kind::Service, "s"));
+    assert_eq!((service.living, service.dead), (2, 2));
     assert!(service.findings.is_empty(), "{service:?}");
     let collected = gc(&root);
-    assert_eq!((collected.recovered, collected.in_use), (2, vec!["rpc:s".into()]));
+    assert_eq!((collected.recovered, shown(&collected.in_use)), (2, vec!["service s".into()]));
     let [service] = &audit(&root).topics[..] else { panic!() };
     assert_eq!((service.living, service.dead), (2, 0));
     assert!(service.findings.is_empty(), "{service:?}");
@@ -239,7 +242,29 @@ fn services_are_looked_after_as_topics_are() {
     let mut dead = Child::start("caller", &[&root.text()]);
     dead.expect("there");
     dead.kill();
-    assert_eq!(gc(&root).removed, ["rpc:s"]);
+    assert_eq!(shown(&gc(&root).removed), ["service s"]);
+    root.assert_empty();
+}
+
+/// Whatever a topic is called, it is no service, and the other way round.
+#[test]
+fn topics_and_services_are_told_apart() {
+    let root = Root::new();
+    let names = ["s", "rpc:s", "+s", "%2Bs"];
+    let topics: Vec<_> = names.iter().map(|name| root.publisher(name)).collect();
+    let options = |root: &Root| ServerOptions { root: Some(root.path().into()), ..Default::default() };
+    let serve = |name: &&str| shm::Server::with_options(name, &options(&root)).unwrap();
+    let services: Vec<_> = names.iter().map(serve).collect();
+    let audit = audit(&root);
+    for kind in [Kind::Topic, Kind::Service] {
+        let found = audit.topics.iter().filter(|found| found.kind == kind);
+        let mut found: Vec<_> = found.map(|found| (&*found.name, found.living)).collect();
+        found.sort_unstable();
+        assert_eq!(found, [("%2Bs", 1), ("+s", 1), ("rpc:s", 1), ("s", 1)], "{kind}");
+    }
+    assert!(audit.foreign.is_empty(), "{audit:?}");
+    assert_eq!(gc(&root).in_use.len(), 8);
+    drop((topics, services));
     root.assert_empty();
 }
 

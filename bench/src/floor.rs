@@ -108,7 +108,8 @@ impl Buffers {
     }
 }
 
-fn map(room: &Room, name: &str, size: usize) -> Result<MmapMut> {
+/// A file of the room, zero at first where it is new.
+pub fn map(room: &Room, name: &str, size: usize) -> Result<MmapMut> {
     let path = room.path().join(name);
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     file.set_len(size as u64)?;

@@ -23,6 +23,13 @@ pub fn pin(cpu: usize) -> rustix::io::Result<()> {
     sched_setaffinity(None, &set)
 }
 
+/// For the threads that are started next, which run where their maker may.
+pub fn pin_to_both(cpus: [usize; 2]) -> rustix::io::Result<()> {
+    let mut set = CpuSet::new();
+    cpus.iter().for_each(|&cpu| set.set(cpu));
+    sched_setaffinity(None, &set)
+}
+
 /// The run queue's length over the last minute, from `/proc/loadavg`.
 pub fn load() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()

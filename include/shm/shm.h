@@ -71,6 +71,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct DLManagedTensor;
+struct DLManagedTensorVersioned;
+
 /**
  * Major version of the library that this header belongs to.
  */
@@ -257,9 +260,74 @@
 #define SHM_HISTORY_ALL UINT32_MAX
 
 /**
- * For `shm_client_call` and `shm_pending_wait`: as long as it takes.
+ * For the timeouts of remote procedure calls: as long as it takes.
  */
 #define SHM_WAIT_FOREVER UINT64_MAX
+
+/**
+ * For `shm_cpu_copier_options.copy`: whatever was measured to be the fastest at each size.
+ */
+#define SHM_CPU_COPY_AUTO 0
+
+/**
+ * The C library's `memcpy`.
+ */
+#define SHM_CPU_COPY_LIBC 1
+
+/**
+ * A word at a time.
+ */
+#define SHM_CPU_COPY_SCALAR 2
+
+/**
+ * x86-64's `rep movsb`.
+ */
+#define SHM_CPU_COPY_REP_MOVSB 3
+
+/**
+ * AVX.
+ */
+#define SHM_CPU_COPY_AVX 4
+
+/**
+ * AVX, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_AVX_UNROLL 5
+
+/**
+ * AVX, stores past the caches.
+ */
+#define SHM_CPU_COPY_AVX_ASYNC 6
+
+/**
+ * AVX, stores past the caches, loads fetched ahead.
+ */
+#define SHM_CPU_COPY_AVX_ASYNC_PF 7
+
+/**
+ * AVX, stores past the caches, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_AVX_ASYNC_UNROLL 8
+
+/**
+ * AVX, stores past the caches, loads fetched ahead, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_AVX_ASYNC_PF_UNROLL 9
+
+/**
+ * AVX-512, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_AVX512 10
+
+/**
+ * AVX-512, stores past the caches, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_AVX512_ASYNC 11
+
+/**
+ * ARM's NEON, four vectors an iteration.
+ */
+#define SHM_CPU_COPY_NEON 12
 
 /**
  * Where a payload is: up to the library. The device's memory where other processes can map that and no subscriber said that it couldn't, else the host's.
@@ -275,6 +343,16 @@
  * Where a payload is: in the topic's shared memory, which the device reads and writes over the bus.
  */
 #define SHM_PLACEMENT_HOST 2
+
+/**
+ * For what `shm_audit` finds: it is about a topic.
+ */
+#define SHM_KIND_TOPIC 0
+
+/**
+ * For what `shm_audit` finds: it is about a service. A topic and a service may have the same name.
+ */
+#define SHM_KIND_SERVICE 1
 
 /**
  * Calls the functions of a service.
@@ -528,6 +606,36 @@ typedef struct shm_topic_info {
 } shm_topic_info;
 
 /**
+ * What the bytes of a message are, as a tensor: its elements lie in row-major order, without gaps.
+ */
+typedef struct shm_tensor_type {
+    /**
+     * sizeof(shm_tensor_type), set by the caller.
+     */
+    size_t struct_size;
+    /**
+     * `ndim` lengths of dimensions, in elements. May be NULL when there are none.
+     */
+    const int64_t *shape;
+    /**
+     * How many dimensions.
+     */
+    uint32_t ndim;
+    /**
+     * DLPack's code of the elements' type: 0 signed integer, 1 unsigned, 2 floating point, 4 bfloat, 5 complex, 6 boolean.
+     */
+    uint8_t code;
+    /**
+     * Bits of one lane of an element.
+     */
+    uint8_t bits;
+    /**
+     * Lanes of an element: 1, but for vector types.
+     */
+    uint16_t lanes;
+} shm_tensor_type;
+
+/**
  * How a client is made. `shm_client_options_init` sets it to the defaults.
  */
 typedef struct shm_client_options {
@@ -682,7 +790,8 @@ typedef struct shm_copier_ops {
     int32_t (*user_to_shm)(void *user_data, void *dst, const void *src, size_t size);
     /**
      * As `shm_to_user`, when `stream` comes to it, without waiting for that. On 0 it calls `done(done_data, status)` exactly once, by any thread,
-     * when the copy has ended: 0 or a number of its own. Otherwise it never does. NULL: the copy is made at once.
+     * when the copy has ended: 0 or a number of its own. Otherwise it never does. `done` may call `unpin` and `destroy`, and wait for a reliable
+     * subscriber. NULL: the copy is made at once.
      */
     int32_t (*shm_to_user_on_stream)(void *user_data,
                                      void *dst,
@@ -715,6 +824,47 @@ typedef struct shm_copier_ops {
      */
     void (*destroy)(void *user_data);
 } shm_copier_ops;
+
+/**
+ * How a copier of the process's own memory copies. `shm_cpu_copier_options_init` sets it to the defaults.
+ */
+typedef struct shm_cpu_copier_options {
+    /**
+     * sizeof(shm_cpu_copier_options), set by `shm_cpu_copier_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * A SHM_CPU_COPY_*. What this machine's processor lacks is done by the next best that it has. Default: SHM_CPU_COPY_AUTO.
+     */
+    uint32_t copy;
+    /**
+     * Threads that copy large buffers, with the caller's: up to 256. 0: the processors that the calling thread may use, at most 4. Default: 1,
+     * the caller's alone.
+     */
+    uint32_t threads;
+    /**
+     * Bytes from which on more than the caller's thread copies. 0: 8 MiB.
+     */
+    uint64_t threshold;
+} shm_cpu_copier_options;
+
+/**
+ * Which GPU a copier is for. `shm_cuda_options_init` sets it to the defaults.
+ */
+typedef struct shm_cuda_options {
+    /**
+     * sizeof(shm_cuda_options), set by `shm_cuda_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * The device, as CUDA counts them, from 0: what `cudaSetDevice` takes.
+     */
+    uint32_t device;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} shm_cuda_options;
 
 /**
  * What a device publisher publishes from. `shm_device_options_init` sets it to the defaults; `largest` is needed.
@@ -755,23 +905,23 @@ typedef struct shm_collected {
      */
     size_t struct_size;
     /**
-     * Topics that nobody used any more, which are gone now.
+     * Topics and services that nobody used any more, which are gone now.
      */
     uint64_t removed;
     /**
-     * Topics that somebody uses.
+     * Topics and services that somebody uses.
      */
     uint64_t in_use;
     /**
-     * Participants that were dead, whose entries and holds were freed in topics that others use.
+     * Participants that were dead, whose entries and holds were freed in what others use.
      */
     uint64_t recovered;
     /**
-     * Directories of topics, or of a root that a group shares, which were never put in place.
+     * Directories of topics or services, or of a root that a group shares, which were never put in place.
      */
     uint64_t swept;
     /**
-     * Topics that were left alone because they are damaged, aren't safe to use or couldn't be worked on.
+     * Topics and services that were left alone because they are damaged, aren't safe to use or couldn't be worked on.
      */
     uint64_t refused;
 } shm_collected;
@@ -789,7 +939,11 @@ typedef struct shm_audit_summary {
      */
     uint64_t topics;
     /**
-     * Publishers and subscribers of all topics that are alive.
+     * The services.
+     */
+    uint64_t services;
+    /**
+     * Participants of all topics and services that are alive.
      */
     uint64_t living;
     /**
@@ -797,7 +951,8 @@ typedef struct shm_audit_summary {
      */
     uint64_t dead;
     /**
-     * Segments of publishers that are gone, which the next publisher takes or deletes once nothing in them is needed.
+     * Segments of participants that are gone, which the next publisher, client or server takes or deletes once nothing in them is
+     * needed.
      */
     uint64_t orphans;
     /**
@@ -805,7 +960,7 @@ typedef struct shm_audit_summary {
      */
     uint64_t findings;
     /**
-     * Directories of topics that were never put in place, or are being taken away, and whose maker is dead.
+     * Directories of topics or services that were never put in place, or are being taken away, and whose maker is dead.
      */
     uint64_t abandoned;
     /**
@@ -1128,6 +1283,80 @@ uint64_t shm_sample_timestamp(const struct shm_sample *sample);
 void shm_sample_release(struct shm_sample *sample);
 
 /**
+ * Hands the sample over as a tensor of DLPack's older form, in place, without a copy.
+ *
+ * On SHM_OK the sample has become the tensor's, and `*tensor` is the caller's, to be used or passed on. One call of its
+ * deleter ends it, from any thread, also while the subscriber is destroyed and after that: that releases the sample, which
+ * takes one of the subscriber's holds until then. Otherwise the sample is as it was, and the caller's. The tensor mustn't be
+ * written to, which this form can't say: a write ends the process. Its data is aligned to 64 bytes. `type` is only read during
+ * the call. No other thread uses the sample meanwhile.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_WRONG_SIZE when the message hasn't exactly as many bytes; SHM_ERR_INVALID_OPTION,
+ * SHM_ERR_TOO_LARGE for a type that no tensor can have.
+ */
+int32_t shm_sample_to_dlpack(struct shm_sample *sample,
+                             const struct shm_tensor_type *type,
+                             struct DLManagedTensor **tensor);
+
+/**
+ * The same in the form since DLPack 1.0, marked as read-only.
+ *
+ * All else, errors too, is as with `shm_sample_to_dlpack`.
+ */
+int32_t shm_sample_to_dlpack_versioned(struct shm_sample *sample,
+                                       const struct shm_tensor_type *type,
+                                       struct DLManagedTensorVersioned **tensor);
+
+/**
+ * Gives the loan's memory as a tensor of DLPack's older form, to be filled in place.
+ *
+ * The loan stays the caller's. `*tensor` is a view of it, which one call of its deleter ends, from any thread and at any time;
+ * that does nothing to the loan. The view mustn't be used after the loan was published, resized or destroyed. `type` is only read
+ * during the call. One thread at a time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_WRONG_SIZE when the loan hasn't exactly as many bytes; SHM_ERR_INVALID_OPTION,
+ * SHM_ERR_TOO_LARGE for a type that no tensor can have.
+ */
+int32_t shm_loan_to_dlpack(struct shm_loan *loan,
+                           const struct shm_tensor_type *type,
+                           struct DLManagedTensor **tensor);
+
+/**
+ * The same in the form since DLPack 1.0.
+ *
+ * All else, errors too, is as with `shm_loan_to_dlpack`.
+ */
+int32_t shm_loan_to_dlpack_versioned(struct shm_loan *loan,
+                                     const struct shm_tensor_type *type,
+                                     struct DLManagedTensorVersioned **tensor);
+
+/**
+ * Publishes a copy of a tensor, its elements in row-major order without gaps, however they lie there.
+ *
+ * `tensor` points to a `DLTensor` of <dlpack/dlpack.h>, in memory that the processor reads; it is only read during the call.
+ * `position` may be NULL; otherwise it gets the message's place in the topic's order. Waits while a reliable subscriber has yet
+ * to read what would be overwritten, for ever if that one lives and doesn't read. One thread at a time.
+ *
+ * Errors: those of `shm_publisher_publish`; SHM_ERR_INVALID_OPTION for a tensor that can't be; SHM_ERR_NO_DEVICE for one in
+ * a device's memory.
+ */
+int32_t shm_publisher_publish_dlpack(struct shm_publisher *publisher,
+                                     const void *tensor,
+                                     uint64_t *position);
+
+/**
+ * Ends a tensor by calling its deleter, if it has one: for who doesn't include DLPack's header. NULL does nothing.
+ *
+ * Any thread may call this. The tensor isn't used afterwards.
+ */
+void shm_dlpack_destroy(struct DLManagedTensor *tensor);
+
+/**
+ * The same for a tensor of the form since DLPack 1.0. NULL does nothing.
+ */
+void shm_dlpack_destroy_versioned(struct DLManagedTensorVersioned *tensor);
+
+/**
  * Sets `options` to the defaults and its `struct_size`.
  *
  * The struct stays the caller's. Errors: SHM_ERR_NULL. Any thread may call this at any time.
@@ -1196,10 +1425,12 @@ int32_t shm_client_send(struct shm_client *client,
  *
  * `data` is only read during the call; it may be NULL when `size` is 0. On SHM_OK `*reply` is the caller's, to be ended with
  * `shm_reply_release`. Otherwise the call is cancelled. Of several replies it is the first, and no other one comes: see
- * `shm_client_send`. One thread at a time.
+ * `shm_client_send`. In a full queue it waits for room, too: without end, if `timeout_ns` says so and the living take none of what is
+ * there. One thread at a time.
  *
- * Outcomes: SHM_TIMED_OUT when there was no reply in that time; SHM_END when the server sent the end of several replies before any.
- * Errors: those of `shm_client_send` and `shm_pending_wait`.
+ * Outcomes: SHM_TIMED_OUT when there was no reply in that time, or no room; SHM_END when the server sent the end of several replies
+ * before any. Errors: those of `shm_client_send`, but for SHM_ERR_QUEUE_FULL, and of `shm_pending_wait`; SHM_ERR_NO_HOLD comes before
+ * anything is sent.
  */
 int32_t shm_client_call(struct shm_client *client,
                         const void *data,
@@ -1259,6 +1490,18 @@ int32_t shm_request_loan_send(struct shm_request_loan *loan,
                               struct shm_pending **pending);
 
 /**
+ * Sends what was written into the loan as a request, without a copy, and waits for the reply up to `timeout_ns` nanoseconds, or with
+ * SHM_WAIT_FOREVER as long as it takes.
+ *
+ * Otherwise as `shm_client_call`. The loan has ended, whatever is returned but SHM_ERR_NULL. One thread at a time.
+ *
+ * Outcomes: those of `shm_client_call`. Errors: those of `shm_client_call` and SHM_ERR_CLOSED when the client was destroyed.
+ */
+int32_t shm_request_loan_call(struct shm_request_loan *loan,
+                              uint64_t timeout_ns,
+                              struct shm_reply **reply);
+
+/**
  * Ends a request loan without sending it. NULL does nothing. One thread at a time.
  */
 void shm_request_loan_destroy(struct shm_request_loan *loan);
@@ -1271,9 +1514,9 @@ void shm_request_loan_destroy(struct shm_request_loan *loan);
  *
  * Outcomes: SHM_WOULD_BLOCK when no reply has come yet; SHM_END when no further one comes. Errors: SHM_ERR_NULL; SHM_ERR_REMOTE
  * when the function that was called failed: `shm_last_error_code` and `shm_last_error_message` are what it says; SHM_ERR_PEER_DIED
- * when the server that had begun with the request died, or left; SHM_ERR_NO_REPLY when it gave the request up; SHM_ERR_NO_SERVER and
- * SHM_ERR_QUEUE_FULL when it died and the request can't be sent to another one, with the option `idempotent`; SHM_ERR_NO_HOLD when as
- * many replies are held as the service allows: release one and ask again; SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ * when the server that had begun with the request died, or left; SHM_ERR_NO_REPLY when it gave the request up; SHM_ERR_NO_SERVER when
+ * it died and there is no other one to send the request to, with the option `idempotent`; SHM_ERR_NO_HOLD when as many replies are held
+ * as the service allows: release one and ask again; SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
  */
 int32_t shm_pending_try_reply(struct shm_pending *pending,
                               struct shm_reply **reply);
@@ -1445,6 +1688,21 @@ int32_t shm_request_send_part(struct shm_request *request,
                               size_t size);
 
 /**
+ * Sends a copy of the `size` bytes at `data` as one of several replies, as `shm_request_send_part`, but waits for the client no longer
+ * than `timeout_ns` nanoseconds.
+ *
+ * `data` is only read during the call; it may be NULL when `size` is 0. The request goes on, whatever is returned. One thread at a
+ * time.
+ *
+ * Outcomes: SHM_TIMED_OUT when the client hadn't taken the reply before in that time: this one wasn't sent; SHM_CANCELLED.
+ * Errors: those of `shm_request_reply`.
+ */
+int32_t shm_request_send_part_timeout(struct shm_request *request,
+                                      const void *data,
+                                      size_t size,
+                                      uint64_t timeout_ns);
+
+/**
  * Ends several replies: the caller of the function gets SHM_END. Waits as `shm_request_send_part` does.
  *
  * On SHM_OK and SHM_CANCELLED the request has ended. On an error it is as it was, and still the caller's. One thread at a time.
@@ -1452,6 +1710,17 @@ int32_t shm_request_send_part(struct shm_request *request,
  * Outcomes and errors: those of `shm_request_reply`.
  */
 int32_t shm_request_finish(struct shm_request *request);
+
+/**
+ * Ends several replies, as `shm_request_finish`, but waits for the client no longer than `timeout_ns` nanoseconds.
+ *
+ * On SHM_OK and SHM_CANCELLED the request has ended. Otherwise it is as it was, and still the caller's. One thread at a time.
+ *
+ * Outcomes: SHM_TIMED_OUT when the client hadn't taken the reply before in that time; SHM_CANCELLED. Errors: those of
+ * `shm_request_reply`.
+ */
+int32_t shm_request_finish_timeout(struct shm_request *request,
+                                   uint64_t timeout_ns);
 
 /**
  * Gives the request up: the caller of the function gets SHM_ERR_NO_REPLY. NULL does nothing. One thread at a time.
@@ -1512,6 +1781,30 @@ int32_t shm_reply_loan_resize(struct shm_reply_loan *loan,
 int32_t shm_reply_loan_send(struct shm_reply_loan *loan);
 
 /**
+ * Sends what was written into the loan as one of several replies, without a copy; the last is followed by `shm_request_finish` or
+ * `shm_request_fail`. Waits as `shm_request_send_part` does.
+ *
+ * On SHM_OK and SHM_CANCELLED the loan has ended; on an error it is as it was, and still the caller's. The request goes on, whatever
+ * is returned. One thread at a time.
+ *
+ * Outcomes and errors: those of `shm_reply_loan_send`.
+ */
+int32_t shm_reply_loan_send_part(struct shm_reply_loan *loan);
+
+/**
+ * Sends what was written into the loan as one of several replies, as `shm_reply_loan_send_part`, but waits for the client no longer
+ * than `timeout_ns` nanoseconds.
+ *
+ * On SHM_OK and SHM_CANCELLED the loan has ended; otherwise it is as it was, and still the caller's. The request goes on, whatever is
+ * returned. One thread at a time.
+ *
+ * Outcomes: SHM_TIMED_OUT when the client hadn't taken the reply before in that time; SHM_CANCELLED. Errors: those of
+ * `shm_reply_loan_send`.
+ */
+int32_t shm_reply_loan_send_part_timeout(struct shm_reply_loan *loan,
+                                         uint64_t timeout_ns);
+
+/**
  * Ends a reply loan without sending it; its request goes on. NULL does nothing. One thread at a time.
  */
 void shm_reply_loan_destroy(struct shm_reply_loan *loan);
@@ -1567,7 +1860,7 @@ int32_t shm_copier_dealloc(const struct shm_copier *copier,
  * Copies `size` bytes from `src`, which lie in a sample, a request or a reply, to the user's memory at `dst`.
  *
  * `dst` and `src` may be NULL when `size` is 0. Any threads, also at once. Errors: SHM_ERR_NULL; SHM_ERR_COPIER: what `dst` contains isn't
- * specified then; SHM_ERR_FORKED.
+ * specified then; SHM_ERR_TOO_LARGE, SHM_ERR_FORKED.
  */
 int32_t shm_copier_shm_to_user(const struct shm_copier *copier,
                                void *dst,
@@ -1578,7 +1871,7 @@ int32_t shm_copier_shm_to_user(const struct shm_copier *copier,
  * Copies `size` bytes of the user's memory at `src` to `dst`, which lies in a loan of a message, a request or a reply.
  *
  * `dst` and `src` may be NULL when `size` is 0. Any threads, also at once. Errors: SHM_ERR_NULL; SHM_ERR_COPIER: what `dst` contains isn't
- * specified then; SHM_ERR_FORKED.
+ * specified then; SHM_ERR_TOO_LARGE, SHM_ERR_FORKED.
  */
 int32_t shm_copier_user_to_shm(const struct shm_copier *copier,
                                void *dst,
@@ -1589,7 +1882,7 @@ int32_t shm_copier_user_to_shm(const struct shm_copier *copier,
  * Copies `size` bytes from `src`, which lie in a sample, a request or a reply, to memory that the copier allocates for them.
  *
  * On SHM_OK `*memory` is the caller's, to be freed with `shm_copier_dealloc` and the same size; NULL when `size` is 0. Any threads, also at once.
- * Errors: SHM_ERR_NULL, SHM_ERR_COPIER, SHM_ERR_FORKED; nothing is left allocated then.
+ * Errors: SHM_ERR_NULL, SHM_ERR_COPIER, SHM_ERR_TOO_LARGE, SHM_ERR_FORKED; nothing is left allocated then.
  */
 int32_t shm_copier_copy_out(const struct shm_copier *copier,
                             const void *src,
@@ -1615,8 +1908,8 @@ int32_t shm_publisher_publish_from(struct shm_publisher *publisher,
  *
  * `stream` is what the copier's kind of memory calls one, for CUDA a CUstream; NULL is its default one. Until the copy has ended `dst` is used by nothing but
  * this, and what is behind it on `stream`. `done`, which may be NULL, is called with `done_data` when it has: exactly once, by any thread, if SHM_OK
- * was returned; with SHM_ERR_COPIER when it failed. The sample isn't the caller's any more after this, unless SHM_ERR_NULL or SHM_ERR_CLOSED was returned.
- * Any thread may call this at any time.
+ * was returned; with SHM_ERR_COPIER when it failed. For a sample of no bytes nothing is copied, and `done` called at once. The sample isn't
+ * the caller's any more after this, unless SHM_ERR_NULL or SHM_ERR_CLOSED was returned. Any thread may call this at any time.
  *
  * Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the sample was released before.
  */
@@ -1626,6 +1919,55 @@ int32_t shm_sample_copy_on_stream(struct shm_sample *sample,
                                   void *stream,
                                   shm_done done,
                                   void *done_data);
+
+/**
+ * Sets `options` to the defaults and its `struct_size`.
+ *
+ * The struct stays the caller's. Errors: SHM_ERR_NULL. Any thread may call this at any time.
+ */
+int32_t shm_cpu_copier_options_init(struct shm_cpu_copier_options *options);
+
+/**
+ * Makes a copier of the process's own memory. What it allocates is aligned to 64; it copies any memory of the process, of any length and alignment.
+ *
+ * `options` may be NULL for the defaults. On SHM_OK `*copier` is the caller's, to be ended with `shm_copier_destroy`. Any thread may call this at any
+ * time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION; SHM_ERR_OS when a thread can't be started.
+ */
+int32_t shm_copier_cpu_create(const struct shm_cpu_copier_options *options,
+                              struct shm_copier **copier);
+
+/**
+ * Says what a copier of the process's own memory copies `size` bytes with on this machine when it is asked for `copy`, both a SHM_CPU_COPY_*.
+ *
+ * Never SHM_CPU_COPY_AUTO; SHM_CPU_COPY_LIBC for a number that is none of them. Any thread may call this at any time.
+ */
+uint32_t shm_cpu_copy_implementation(uint32_t copy,
+                                     size_t size);
+
+/**
+ * Sets `options` to the defaults, device 0, and its `struct_size`.
+ *
+ * The struct stays the caller's. Errors: SHM_ERR_NULL. Any thread may call this at any time.
+ */
+int32_t shm_cuda_options_init(struct shm_cuda_options *options);
+
+/**
+ * Makes a copier between shared memory and the memory of one NVIDIA GPU; also memory of the process that it reaches, managed or registered.
+ *
+ * It works in the device's primary context, which the CUDA runtime works in, and leaves the calling thread's context as it is. Copies without a
+ * stream are made on a stream of its own, which doesn't wait for others: the work on the memory must have ended. NVIDIA's driver is opened at
+ * the first call; nothing else of the library needs it. What copies go to or from is kept in main memory by the driver: a segment whole.
+ *
+ * `options` may be NULL for the defaults. On SHM_OK `*copier` is the caller's, to be ended with `shm_copier_destroy`. Any thread may call this at
+ * any time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION; SHM_ERR_NO_DEVICE when there is no driver, or no such device; SHM_ERR_COPIER when the driver
+ * fails; SHM_ERR_OS.
+ */
+int32_t shm_copier_cuda_create(const struct shm_cuda_options *options,
+                               struct shm_copier **copier);
 
 /**
  * Joins `topic` as a publisher that copies with `copier`, making the topic when it doesn't exist.
@@ -1650,9 +1992,10 @@ void shm_stream_publisher_destroy(struct shm_stream_publisher *publisher);
  *
  * `stream` is what the copier's kind of memory calls one, for CUDA a CUstream; NULL is its default one. Until it has ended nothing writes to `src` but what is before
  * or behind this on `stream`. How it ended says `shm_stream_publisher_wait`. While a reliable subscriber has yet to read what would be overwritten, what
- * is behind this on the stream may wait. Any threads, also at once.
+ * is behind this on the stream may wait; with a copier that has no copies on streams of its own, this call. A message of no bytes isn't copied, and
+ * published at once, wherever the stream is. `src` may be NULL for one. Any threads, also at once.
  *
- * Errors: those of `shm_publisher_loan`.
+ * Errors: those of `shm_publisher_loan`; SHM_ERR_NULL.
  */
 int32_t shm_stream_publisher_publish(struct shm_stream_publisher *publisher,
                                      const void *src,
@@ -1663,7 +2006,7 @@ int32_t shm_stream_publisher_publish(struct shm_stream_publisher *publisher,
  * Waits until everything that was begun before has ended, but not longer than `timeout_ns` nanoseconds.
  *
  * Any threads, also at once. Outcomes: SHM_TIMED_OUT. Errors: what the first one failed with that wasn't reported before, which isn't published:
- * SHM_ERR_COPIER, or one of those of `shm_loan_publish`; SHM_ERR_NULL.
+ * SHM_ERR_COPIER, or one of those of `shm_loan_publish`; SHM_ERR_NULL, SHM_ERR_FORKED.
  */
 int32_t shm_stream_publisher_wait(struct shm_stream_publisher *publisher,
                                   uint64_t timeout_ns);
@@ -1902,44 +2245,44 @@ int32_t shm_device_sample_release_on_stream(struct shm_device_sample *sample,
                                             void *stream);
 
 /**
- * Takes away what the dead left in a root: topics that nobody uses, topics that were never finished, and in topics
- * that are in use the entries and the holds of the dead. Never what is in use.
+ * Takes away what the dead left in a root: topics and services that nobody uses, those that were never finished, and in
+ * those that are in use the entries and the holds of the dead. Never what is in use.
  *
- * The root is for topics alone: an empty directory in it is taken for what a removal left, and goes.
+ * The root is for topics and services alone: an empty directory in it is taken for what a removal left, and goes.
  *
- * Nobody needs to call this: whoever joins a topic does the same for that one. It is for topics that nobody joins
- * any more.
+ * Nobody needs to call this: whoever joins one does the same for it. It is for those that nobody joins any more.
  *
  * `options` may be NULL for the defaults. The caller sets `collected->struct_size` to sizeof(shm_collected) before;
  * the struct stays the caller's. Any thread may call this at any time, several at once.
  *
  * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION, also when `collected->struct_size` isn't the size of such a struct;
- * SHM_ERR_NOT_TRUSTED and SHM_ERR_OS for the root. What can't be done to one topic counts as `refused`, and
- * `shm_audit` says more of it. A root that isn't there has nothing to take away.
+ * SHM_ERR_NOT_TRUSTED and SHM_ERR_OS for the root. What can't be done to one of them counts as `refused`,
+ * and `shm_audit` says more of it. A root that isn't there has nothing to take away.
  */
 int32_t shm_gc(const struct shm_root_options *options,
                struct shm_collected *collected);
 
 /**
- * Looks through all topics of a root, and at the files and the words of each. Changes nothing and takes no part.
+ * Looks through all topics and services of a root, and at the files and the words of each. Changes nothing and takes no
+ * part.
  *
- * It may run at any time and disturbs nobody, but is exact only while nobody joins, leaves, publishes or receives:
+ * It may run at any time and disturbs nobody, but is exact only while nobody joins, leaves, publishes, receives or calls:
  * what is in motion while it looks may be reported though nothing is wrong.
  *
- * `found` may be NULL; otherwise it is called with the topic's name, with words in UTF-8, and with `user_data`, once
- * for each thing that should not be. It is called by this thread and before `shm_audit` returns. Both strings belong
- * to the library and are valid during that call: copy what is to be kept. `found` may call any function of this
- * interface. It must return: a C++ exception or a longjmp must not leave it.
+ * `found` may be NULL; otherwise it is called with SHM_KIND_TOPIC or SHM_KIND_SERVICE, with the name of that topic or
+ * service, with words in UTF-8, and with `user_data`, once for each thing that should not be. It is called by this thread
+ * and before `shm_audit` returns. Both strings belong to the library and are valid during that call: copy what is to be
+ * kept. `found` may call any function of this interface. It must return: a C++ exception or a longjmp must not leave it.
  *
  * `options` may be NULL for the defaults. The caller sets `summary->struct_size` to sizeof(shm_audit_summary)
  * before; the struct stays the caller's. Any thread may call this at any time, several at once.
  *
  * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION, also when `summary->struct_size` isn't the size of such a struct;
- * SHM_ERR_NOT_TRUSTED and SHM_ERR_OS for the root. `found` isn't called then. What can't be read of a topic is a
- * finding, and a root that isn't there has no topics.
+ * SHM_ERR_NOT_TRUSTED and SHM_ERR_OS for the root. `found` isn't called then. What can't be read of one of them
+ * is a finding, and a root that isn't there has none.
  */
 int32_t shm_audit(const struct shm_root_options *options,
-                  void (*found)(const char *topic, const char *finding, void *user_data),
+                  void (*found)(uint32_t kind, const char *name, const char *finding, void *user_data),
                   void *user_data,
                   struct shm_audit_summary *summary);
 

@@ -12,6 +12,7 @@
 //!   so in its header before it is: when its publisher is dead it isn't written to by anybody else, as others would be, but destroyed when nobody
 //!   reads it any more (`pool/orphan.rs`). Until the driver lets go of them its pages aren't anything else's.
 
+pub mod cpu;
 pub mod cuda;
 mod pins;
 mod stream;

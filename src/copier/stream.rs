@@ -4,11 +4,12 @@
 //! A message is loaned and its copy begun at once; whoever says that the copy has ended publishes it. So the order of messages of one
 //! stream is that of the stream, and between streams that of their ends. A loan that isn't in anybody's hands meanwhile is a [`Resting`] one.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Done, SharedCopier, Stream};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::TopicInfo;
 use crate::publisher::{Publisher, Resting};
 
@@ -18,11 +19,14 @@ use crate::publisher::{Publisher, Resting};
 pub struct StreamPublisher {
     shared: Arc<Pending>,
     copier: SharedCopier,
+    info: TopicInfo,
 }
 
-/// A publisher, and the messages of it that are published by whoever says that a stream has come to them.
+/// A publisher, and its messages that are published by whoever says that a stream has come to them. Its user looks for the child of a fork: there
+/// somebody who isn't there may have the locks.
 pub(super) struct Pending {
-    publisher: Mutex<Publisher>,
+    /// None at the end: whoever ended the last copy may still have a share in this.
+    publisher: Mutex<Option<Publisher>>,
     progress: Mutex<Progress>,
     /// With `progress`: something has ended.
     ended: Condvar,
@@ -31,9 +35,10 @@ pub(super) struct Pending {
 #[derive(Default)]
 struct Progress {
     begun: u64,
-    ended: u64,
+    /// The numbers of those that haven't ended. Streams don't end theirs in the order in which they were begun.
+    open: BTreeSet<u64>,
     /// What the first one that failed since the last look failed with.
-    failed: Option<crate::Error>,
+    failed: Option<Error>,
 }
 
 /// How long the publisher is kept from others while the gate of a reliable subscriber is shut.
@@ -47,12 +52,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl StreamPublisher {
     /// Publishes with `publisher`, and copies with `copier`.
     pub fn new(publisher: Publisher, copier: SharedCopier) -> StreamPublisher {
-        StreamPublisher { shared: Arc::new(Pending::new(publisher)), copier }
+        let info = publisher.info();
+        StreamPublisher { shared: Arc::new(Pending::new(publisher)), copier, info }
     }
 
     /// Has `len` bytes at `from`, in memory of the copier's kind, copied and published when `stream` comes to it. Doesn't wait for that;
-    /// while a reliable subscriber has yet to read what would be overwritten, what is behind it on the stream may wait. How it ended, says
-    /// [`wait`](Self::wait).
+    /// while a reliable subscriber has yet to read what would be overwritten, what is behind it on the stream may wait; with a copier that has no
+    /// copies on streams of its own, this call. A message of no bytes isn't copied, and published at once, wherever the stream is. How it
+    /// ended, says [`wait`](Self::wait).
     ///
     /// # Errors
     /// Those of [`Publisher::loan`].
@@ -61,14 +68,12 @@ impl StreamPublisher {
     /// Until it has ended, `from` is memory of the copier's kind of at least `len` bytes, and nobody writes to it but on `stream`, before
     /// or behind this.
     pub unsafe fn publish(&self, from: *const u8, len: usize, stream: Stream) -> Result<()> {
+        // First: in the child of a fork somebody who isn't there may have the locks.
+        self.copier.0.token.check()?;
         let resting = self.shared.loan(len)?;
-        self.shared.begin();
-        let to = resting.as_ptr();
-        let (shared, copier) = (self.shared.clone(), self.copier.clone());
-        let done = Done::new(move |copied| {
-            shared.end(resting, copied);
-            drop(copier);
-        });
+        let number = self.shared.begin();
+        let (to, shared) = (resting.as_ptr(), self.shared.clone());
+        let done = Done::new(move |copied| shared.end(number, resting, copied));
         // SAFETY: the caller's; the loan is nobody's until `done` is called.
         unsafe { self.copier.user_to_shm_on_stream(to, from, len, stream, done) };
         Ok(())
@@ -78,32 +83,48 @@ impl StreamPublisher {
     /// failed with that weren't reported yet; what failed isn't published.
     ///
     /// # Errors
-    /// [`Error::Copier`](crate::Error::Copier); those of [`Loan::publish`](crate::Loan::publish).
+    /// [`Error::Copier`]; those of [`Loan::publish`](crate::Loan::publish).
     pub fn wait(&self, timeout: Duration) -> Result<bool> {
+        self.copier.0.token.check()?;
         self.shared.wait(timeout)
     }
 
     /// The topic's sizes.
     pub fn info(&self) -> TopicInfo {
-        self.shared.info()
+        self.info
+    }
+}
+
+impl Progress {
+    /// The number of one that is begun now.
+    fn begin(&mut self) -> u64 {
+        self.begun += 1;
+        self.open.insert(self.begun);
+        self.begun
     }
 }
 
 impl Pending {
     pub(super) fn new(publisher: Publisher) -> Pending {
-        Pending { publisher: Mutex::new(publisher), progress: Mutex::default(), ended: Condvar::new() }
+        Pending { publisher: Mutex::new(Some(publisher)), progress: Mutex::default(), ended: Condvar::new() }
     }
 
     pub(super) fn loan(&self, len: usize) -> Result<Resting> {
-        Ok(lock(&self.publisher).loan(len)?.rest())
+        match &*lock(&self.publisher) {
+            Some(publisher) => Ok(publisher.loan(len)?.rest()),
+            None => Err(Error::Closed),
+        }
     }
 
     pub(super) fn discard(&self, resting: Resting) {
-        drop(lock(&self.publisher).resume(resting));
+        if let Some(publisher) = &*lock(&self.publisher) {
+            drop(publisher.resume(resting));
+        }
     }
 
-    pub(super) fn info(&self) -> TopicInfo {
-        lock(&self.publisher).info()
+    /// The number of something that is begun now, which [`end`](Self::end) ends.
+    pub(super) fn begin(&self) -> u64 {
+        lock(&self.progress).begin()
     }
 
     /// As [`StreamPublisher::wait`].
@@ -111,7 +132,7 @@ impl Pending {
         let deadline = Instant::now().checked_add(timeout);
         let mut progress = lock(&self.progress);
         let until = progress.begun;
-        while progress.ended < until {
+        while progress.open.first().is_some_and(|&first| first <= until) {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Ok(false);
@@ -121,21 +142,18 @@ impl Pending {
         progress.failed.take().map_or(Ok(true), Err)
     }
 
-    /// Waits until everything that was begun has ended.
-    pub(super) fn wait_for_all(&self) {
+    /// Waits until everything that was begun has ended, and leaves the topic.
+    pub(super) fn close(&self) {
         let mut progress = lock(&self.progress);
-        while progress.ended < progress.begun {
+        while !progress.open.is_empty() {
             progress = self.sleep(progress, None);
         }
-    }
-
-    /// Something is begun that [`end`](Self::end) ends.
-    pub(super) fn begin(&self) {
-        lock(&self.progress).begun += 1;
+        drop(progress);
+        drop(lock(&self.publisher).take());
     }
 
     /// Publishes the loan whose copy has ended, or discards it.
-    pub(super) fn end(&self, resting: Resting, copied: Result<()>) {
+    pub(super) fn end(&self, number: u64, resting: Resting, copied: Result<()>) {
         let ended = match copied {
             Ok(()) => self.publish(resting).map(|_| ()),
             Err(error) => {
@@ -144,7 +162,7 @@ impl Pending {
             }
         };
         let mut progress = lock(&self.progress);
-        progress.ended += 1;
+        progress.open.remove(&number);
         if let Err(error) = ended {
             progress.failed.get_or_insert(error);
         }
@@ -155,9 +173,12 @@ impl Pending {
     pub(super) fn publish(&self, mut resting: Resting) -> Result<u64> {
         loop {
             // The gate of a reliable subscriber may be shut for long, and others have loans to make.
-            match lock(&self.publisher).resume(resting).publish_timeout(TURN)? {
-                Ok(position) => return Ok(position),
-                Err(loan) => resting = loan.rest(),
+            match &*lock(&self.publisher) {
+                Some(publisher) => match publisher.resume(resting).publish_timeout(TURN)? {
+                    Ok(position) => return Ok(position),
+                    Err(loan) => resting = loan.rest(),
+                },
+                None => return Err(Error::Closed),
             }
             std::thread::yield_now();
         }
@@ -177,7 +198,10 @@ impl Pending {
 
 impl Drop for StreamPublisher {
     fn drop(&mut self) {
-        self.shared.wait_for_all();
+        // In the child of a fork nobody is there to end anything.
+        if self.copier.0.token.is_ours() {
+            self.shared.close();
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use std::cell::Cell;
 use std::ffi::{c_char, c_void};
 use std::rc::Rc;
 
-/// For `shm_client_call` and `shm_pending_wait`: as long as it takes.
+/// For the timeouts of remote procedure calls: as long as it takes.
 pub const SHM_WAIT_FOREVER: u64 = u64::MAX;
 
 /// Calls the functions of a service.
@@ -128,10 +128,12 @@ pub unsafe extern "C" fn shm_client_send(
 ///
 /// `data` is only read during the call; it may be NULL when `size` is 0. On SHM_OK `*reply` is the caller's, to be ended with
 /// `shm_reply_release`. Otherwise the call is cancelled. Of several replies it is the first, and no other one comes: see
-/// `shm_client_send`. One thread at a time.
+/// `shm_client_send`. In a full queue it waits for room, too: without end, if `timeout_ns` says so and the living take none of what is
+/// there. One thread at a time.
 ///
-/// Outcomes: SHM_TIMED_OUT when there was no reply in that time; SHM_END when the server sent the end of several replies before any.
-/// Errors: those of `shm_client_send` and `shm_pending_wait`.
+/// Outcomes: SHM_TIMED_OUT when there was no reply in that time, or no room; SHM_END when the server sent the end of several replies
+/// before any. Errors: those of `shm_client_send`, but for SHM_ERR_QUEUE_FULL, and of `shm_pending_wait`; SHM_ERR_NO_HOLD comes before
+/// anything is sent.
 #[no_mangle]
 pub unsafe extern "C" fn shm_client_call(
     client: *mut ShmClient,
@@ -146,7 +148,7 @@ pub unsafe extern "C" fn shm_client_call(
         let (ShmClient(inside), request) = unsafe { (required(client, "client")?, bytes(data, size)?) };
         let deadline = deadline(timeout_ns);
         // SAFETY: `hand_out` gives the reply a share, and the call ends here.
-        let mut call = unsafe { lender(inside) }.core.send(request)?;
+        let mut call = unsafe { lender(inside) }.core.begin_call(request)?;
         let Some(received) = call.wait_until(deadline)? else { return Ok(over(&call, SHM_TIMED_OUT)) };
         // SAFETY: C2.
         unsafe { place.write(inside.replies.hand_out(received, inside.clone(), |place| &mut place.lent)) };

@@ -56,7 +56,8 @@ pub struct ShmCopierOps {
         ) -> i32,
     >,
     /// As `shm_to_user`, when `stream` comes to it, without waiting for that. On 0 it calls `done(done_data, status)` exactly once, by any thread,
-    /// when the copy has ended: 0 or a number of its own. Otherwise it never does. NULL: the copy is made at once.
+    /// when the copy has ended: 0 or a number of its own. Otherwise it never does. `done` may call `unpin` and `destroy`, and wait for a reliable
+    /// subscriber. NULL: the copy is made at once.
     pub shm_to_user_on_stream: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -148,6 +149,18 @@ struct Foreign(ShmCopierOps);
 unsafe impl Send for Foreign {}
 // SAFETY: as above.
 unsafe impl Sync for Foreign {}
+
+/// Memory of the user's that is needed for `size` bytes.
+pub(super) fn present(
+    memory: *const c_void,
+    size: usize,
+    argument: &'static str,
+) -> std::result::Result<(), Failure> {
+    if size != 0 {
+        output(memory.cast_mut(), argument)?;
+    }
+    Ok(())
+}
 
 /// What a callback returned, as a result.
 fn returned(call: &'static str, status: i32) -> Result<()> {
@@ -396,7 +409,7 @@ pub unsafe extern "C" fn shm_copier_dealloc(
 /// Copies `size` bytes from `src`, which lie in a sample, a request or a reply, to the user's memory at `dst`.
 ///
 /// `dst` and `src` may be NULL when `size` is 0. Any threads, also at once. Errors: SHM_ERR_NULL; SHM_ERR_COPIER: what `dst` contains isn't
-/// specified then; SHM_ERR_FORKED.
+/// specified then; SHM_ERR_TOO_LARGE, SHM_ERR_FORKED.
 #[no_mangle]
 pub unsafe extern "C" fn shm_copier_shm_to_user(
     copier: *const ShmCopier,
@@ -405,6 +418,8 @@ pub unsafe extern "C" fn shm_copier_shm_to_user(
     size: usize,
 ) -> i32 {
     guard(|| {
+        present(dst, size, "dst")?;
+        present(src, size, "src")?;
         // SAFETY: C1, C2.
         let (copier, from) = unsafe { (required(copier, "copier")?, bytes(src, size)?) };
         // SAFETY: C2, of this copier's memory.
@@ -416,7 +431,7 @@ pub unsafe extern "C" fn shm_copier_shm_to_user(
 /// Copies `size` bytes of the user's memory at `src` to `dst`, which lies in a loan of a message, a request or a reply.
 ///
 /// `dst` and `src` may be NULL when `size` is 0. Any threads, also at once. Errors: SHM_ERR_NULL; SHM_ERR_COPIER: what `dst` contains isn't
-/// specified then; SHM_ERR_FORKED.
+/// specified then; SHM_ERR_TOO_LARGE, SHM_ERR_FORKED.
 #[no_mangle]
 pub unsafe extern "C" fn shm_copier_user_to_shm(
     copier: *const ShmCopier,
@@ -425,6 +440,8 @@ pub unsafe extern "C" fn shm_copier_user_to_shm(
     size: usize,
 ) -> i32 {
     guard(|| {
+        present(dst, size, "dst")?;
+        present(src, size, "src")?;
         // SAFETY: C1.
         let copier = unsafe { required(copier, "copier")? };
         // SAFETY: C2.
@@ -438,7 +455,7 @@ pub unsafe extern "C" fn shm_copier_user_to_shm(
 /// Copies `size` bytes from `src`, which lie in a sample, a request or a reply, to memory that the copier allocates for them.
 ///
 /// On SHM_OK `*memory` is the caller's, to be freed with `shm_copier_dealloc` and the same size; NULL when `size` is 0. Any threads, also at once.
-/// Errors: SHM_ERR_NULL, SHM_ERR_COPIER, SHM_ERR_FORKED; nothing is left allocated then.
+/// Errors: SHM_ERR_NULL, SHM_ERR_COPIER, SHM_ERR_TOO_LARGE, SHM_ERR_FORKED; nothing is left allocated then.
 #[no_mangle]
 pub unsafe extern "C" fn shm_copier_copy_out(
     copier: *const ShmCopier,
@@ -448,6 +465,7 @@ pub unsafe extern "C" fn shm_copier_copy_out(
 ) -> i32 {
     guard(|| {
         let place = output(memory, "memory")?;
+        present(src, size, "src")?;
         // SAFETY: C1, C2.
         let (copier, from) = unsafe { (required(copier, "copier")?, bytes(src, size)?) };
         let copied = copier.core.copy_out(from)?;
@@ -474,6 +492,7 @@ pub unsafe extern "C" fn shm_publisher_publish_from(
     guard(|| {
         // SAFETY: C1, C3.
         let (publisher, copier) = unsafe { (required(publisher, "publisher")?, required(copier, "copier")?) };
+        present(src, size, "src")?;
         // SAFETY: C2, of this copier's memory.
         let published = unsafe { publisher.core.publish_from(&copier.core, src.cast(), size)? };
         // SAFETY: C2.
@@ -524,8 +543,8 @@ impl Told {
 ///
 /// `stream` is what the copier's kind of memory calls one, for CUDA a CUstream; NULL is its default one. Until the copy has ended `dst` is used by nothing but
 /// this, and what is behind it on `stream`. `done`, which may be NULL, is called with `done_data` when it has: exactly once, by any thread, if SHM_OK
-/// was returned; with SHM_ERR_COPIER when it failed. The sample isn't the caller's any more after this, unless SHM_ERR_NULL or SHM_ERR_CLOSED was returned.
-/// Any thread may call this at any time.
+/// was returned; with SHM_ERR_COPIER when it failed. For a sample of no bytes nothing is copied, and `done` called at once. The sample isn't
+/// the caller's any more after this, unless SHM_ERR_NULL or SHM_ERR_CLOSED was returned. Any thread may call this at any time.
 ///
 /// Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the sample was released before.
 #[no_mangle]
@@ -542,6 +561,7 @@ pub unsafe extern "C" fn shm_sample_copy_on_stream(
         let (content, copier) = unsafe {
             (required(sample, "sample")?.bytes().ok_or(Error::Closed)?, required(copier, "copier")?)
         };
+        present(dst, content.len(), "dst")?;
         let (given, told) = (Given(sample, content), Told(done, done_data));
         let done = Done::new(move |ended| told.tell(ended));
         // SAFETY: C2, until it has ended.

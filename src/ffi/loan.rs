@@ -24,6 +24,16 @@ pub struct ShmLoan {
     next: *mut ShmLoan,
 }
 
+impl ShmLoan {
+    /// # Safety
+    /// NULL, or C1 and C3 hold for `loan` as long as the reference lives.
+    pub(super) unsafe fn get<'a>(loan: *mut ShmLoan) -> Result<&'a mut Loan<'static>, Failure> {
+        // SAFETY: the caller's.
+        let loan = unsafe { loan.as_mut() }.ok_or_else(|| Failure::null("loan"))?;
+        loan.lent.as_mut().ok_or_else(|| Error::Closed.into())
+    }
+}
+
 /// A publisher's loans. One thread at a time uses them (C3).
 pub(super) struct Loans {
     shelf: Cell<*mut ShmLoan>,
@@ -142,9 +152,7 @@ pub unsafe extern "C" fn shm_loan_capacity(loan: *const ShmLoan) -> usize {
 pub unsafe extern "C" fn shm_loan_resize(loan: *mut ShmLoan, size: usize) -> i32 {
     guard(|| {
         // SAFETY: C1, C3.
-        let loan = unsafe { loan.as_mut() }.ok_or_else(|| Failure::null("loan"))?;
-        let Some(lent) = &mut loan.lent else { return Err(Error::Closed.into()) };
-        lent.resize(size)?;
+        unsafe { ShmLoan::get(loan)? }.resize(size)?;
         Ok(SHM_OK)
     })
 }

@@ -68,10 +68,13 @@
 mod arguments;
 pub mod client;
 pub mod copier;
+pub mod copier_cpu;
+pub mod copier_cuda;
 pub mod device_loan;
 pub mod device_publisher;
 pub mod device_sample;
 pub mod device_subscriber;
+pub mod dlpack;
 pub mod error;
 mod guard;
 pub mod loan;

@@ -39,9 +39,9 @@ pub(super) fn over(call: &Pending<'_>, yet: i32) -> i32 {
 ///
 /// Outcomes: SHM_WOULD_BLOCK when no reply has come yet; SHM_END when no further one comes. Errors: SHM_ERR_NULL; SHM_ERR_REMOTE
 /// when the function that was called failed: `shm_last_error_code` and `shm_last_error_message` are what it says; SHM_ERR_PEER_DIED
-/// when the server that had begun with the request died, or left; SHM_ERR_NO_REPLY when it gave the request up; SHM_ERR_NO_SERVER and
-/// SHM_ERR_QUEUE_FULL when it died and the request can't be sent to another one, with the option `idempotent`; SHM_ERR_NO_HOLD when as
-/// many replies are held as the service allows: release one and ask again; SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+/// when the server that had begun with the request died, or left; SHM_ERR_NO_REPLY when it gave the request up; SHM_ERR_NO_SERVER when
+/// it died and there is no other one to send the request to, with the option `idempotent`; SHM_ERR_NO_HOLD when as many replies are held
+/// as the service allows: release one and ask again; SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
 #[no_mangle]
 pub unsafe extern "C" fn shm_pending_try_reply(pending: *mut ShmPending, reply: *mut *mut ShmReply) -> i32 {
     guard(|| {

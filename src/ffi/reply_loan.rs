@@ -2,15 +2,18 @@
 //! Replies being written.
 
 use super::arguments::{output, required_mut};
+use super::error::Failure;
 use super::guard::{guard, guard_value};
+use super::pending::deadline;
 use super::request::{self, ShmRequest};
 use super::server::ServerInside;
 use super::shelf::Lent;
-use super::status::SHM_OK;
+use super::status::{SHM_OK, SHM_TIMED_OUT};
 use crate::rpc::Draft;
-use crate::Error;
+use crate::{Error, Request};
 use std::ffi::c_void;
 use std::ptr;
+use std::time::Instant;
 
 /// Shared memory lent to write a reply into.
 pub struct ShmReplyLoan {
@@ -116,23 +119,67 @@ pub unsafe extern "C" fn shm_reply_loan_resize(loan: *mut ShmReplyLoan, size: us
 pub unsafe extern "C" fn shm_reply_loan_send(loan: *mut ShmReplyLoan) -> i32 {
     guard(|| {
         // SAFETY: C1, C3.
-        let entry = unsafe { required_mut(loan, "loan")? };
-        entry.lent.get()?;
-        // SAFETY: the loan is out, so that the server with the request's box is there; C3.
-        let replied_to = unsafe { required_mut(entry.request, "request")? };
-        if replied_to.ended != entry.ended {
-            return Err(Error::Closed.into());
-        }
-        let (held, _) = replied_to.lent.get()?;
-        let is_wanted = held.wait_until_wanted()?;
-        let Some((draft, server)) = entry.lent.take() else { return Err(Error::Closed.into()) };
-        let is_sent = is_wanted && held.answer(draft, 0);
+        let replied_to = unsafe { required_mut(loan, "loan")? }.request;
+        // SAFETY: C1, C3.
+        let status = unsafe { send_with(loan, None, |held, draft| held.answer(draft, 0))? };
         // SAFETY: C1, C3: the request has ended.
-        unsafe { request::end(entry.request) };
-        // SAFETY: C1: it has ended.
-        unsafe { server.loans.put_back(loan) };
-        Ok(request::sent(is_sent))
+        unsafe { request::end(replied_to) };
+        Ok(status)
     })
+}
+
+/// Sends what was written into the loan as one of several replies, without a copy; the last is followed by `shm_request_finish` or
+/// `shm_request_fail`. Waits as `shm_request_send_part` does.
+///
+/// On SHM_OK and SHM_CANCELLED the loan has ended; on an error it is as it was, and still the caller's. The request goes on, whatever
+/// is returned. One thread at a time.
+///
+/// Outcomes and errors: those of `shm_reply_loan_send`.
+#[no_mangle]
+pub unsafe extern "C" fn shm_reply_loan_send_part(loan: *mut ShmReplyLoan) -> i32 {
+    // SAFETY: C1, C3.
+    guard(|| unsafe { send_with(loan, None, Request::answer_part) })
+}
+
+/// Sends what was written into the loan as one of several replies, as `shm_reply_loan_send_part`, but waits for the client no longer
+/// than `timeout_ns` nanoseconds.
+///
+/// On SHM_OK and SHM_CANCELLED the loan has ended; otherwise it is as it was, and still the caller's. The request goes on, whatever is
+/// returned. One thread at a time.
+///
+/// Outcomes: SHM_TIMED_OUT when the client hadn't taken the reply before in that time; SHM_CANCELLED. Errors: those of
+/// `shm_reply_loan_send`.
+#[no_mangle]
+pub unsafe extern "C" fn shm_reply_loan_send_part_timeout(loan: *mut ShmReplyLoan, timeout_ns: u64) -> i32 {
+    // SAFETY: C1, C3.
+    guard(|| unsafe { send_with(loan, deadline(timeout_ns), Request::answer_part) })
+}
+
+/// Ends a loan by `answer`, once the client wants a reply.
+///
+/// # Safety
+/// C1 and C3 hold for `loan`.
+#[inline]
+unsafe fn send_with(
+    loan: *mut ShmReplyLoan,
+    deadline: Option<Instant>,
+    answer: impl FnOnce(&mut Request<'static>, Draft<'static>) -> bool,
+) -> Result<i32, Failure> {
+    // SAFETY: the caller's.
+    let entry = unsafe { required_mut(loan, "loan")? };
+    entry.lent.get()?;
+    // SAFETY: the loan is out, so that the server with the request's box is there; C3.
+    let replied_to = unsafe { required_mut(entry.request, "request")? };
+    if replied_to.ended != entry.ended {
+        return Err(Error::Closed.into());
+    }
+    let (held, _) = replied_to.lent.get()?;
+    let Some(is_wanted) = held.wait_until_wanted(deadline)? else { return Ok(SHM_TIMED_OUT) };
+    let Some((draft, server)) = entry.lent.take() else { return Err(Error::Closed.into()) };
+    let is_sent = is_wanted && answer(held, draft);
+    // SAFETY: C1: it has ended.
+    unsafe { server.loans.put_back(loan) };
+    Ok(request::sent(is_sent))
 }
 
 /// Ends a reply loan without sending it; its request goes on. NULL does nothing. One thread at a time.

@@ -4,9 +4,10 @@
 use super::arguments::{bytes, name, required_mut};
 use super::error::Failure;
 use super::guard::{guard, guard_value};
+use super::pending::deadline;
 use super::server::ServerInside;
 use super::shelf::Lent;
-use super::status::{SHM_CANCELLED, SHM_OK};
+use super::status::{SHM_CANCELLED, SHM_OK, SHM_TIMED_OUT};
 use crate::rpc::hash;
 use crate::Request;
 use std::borrow::Cow;
@@ -45,18 +46,18 @@ pub(super) unsafe fn end(request: *mut ShmRequest) {
     }
 }
 
-/// Ends a request with what `reply` sends, unless that fails.
+/// Ends a request with what `reply` sends, unless that fails, or gives nothing in the time that it had.
 ///
 /// # Safety
 /// C1 and C3 hold for `request`.
 #[inline]
 unsafe fn end_with(
     request: *mut ShmRequest,
-    reply: impl FnOnce(&mut Request<'static>) -> crate::Result<bool>,
+    reply: impl FnOnce(&mut Request<'static>) -> crate::Result<Option<bool>>,
 ) -> Result<i32, Failure> {
     // SAFETY: the caller's.
     let (held, _) = unsafe { required_mut(request, "request")? }.lent.get()?;
-    let is_sent = reply(held)?;
+    let Some(is_sent) = reply(held)? else { return Ok(SHM_TIMED_OUT) };
     // SAFETY: the caller's; the request has ended.
     unsafe { end(request) };
     Ok(sent(is_sent))
@@ -137,7 +138,7 @@ pub unsafe extern "C" fn shm_request_reply(
         // SAFETY: C2.
         let reply = unsafe { bytes(data, size)? };
         // SAFETY: C1, C3.
-        unsafe { end_with(request, |held| held.try_reply(reply)) }
+        unsafe { end_with(request, |held| held.try_reply(reply).map(Some)) }
     })
 }
 
@@ -160,7 +161,7 @@ pub unsafe extern "C" fn shm_request_fail(
             false => unsafe { CStr::from_ptr(message) }.to_string_lossy(),
         };
         // SAFETY: C1, C3.
-        unsafe { end_with(request, |held| held.try_fail(code, &message)) }
+        unsafe { end_with(request, |held| held.try_fail(code, &message).map(Some)) }
     })
 }
 
@@ -186,6 +187,30 @@ pub unsafe extern "C" fn shm_request_send_part(
     })
 }
 
+/// Sends a copy of the `size` bytes at `data` as one of several replies, as `shm_request_send_part`, but waits for the client no longer
+/// than `timeout_ns` nanoseconds.
+///
+/// `data` is only read during the call; it may be NULL when `size` is 0. The request goes on, whatever is returned. One thread at a
+/// time.
+///
+/// Outcomes: SHM_TIMED_OUT when the client hadn't taken the reply before in that time: this one wasn't sent; SHM_CANCELLED.
+/// Errors: those of `shm_request_reply`.
+#[no_mangle]
+pub unsafe extern "C" fn shm_request_send_part_timeout(
+    request: *mut ShmRequest,
+    data: *const c_void,
+    size: usize,
+    timeout_ns: u64,
+) -> i32 {
+    guard(|| {
+        // SAFETY: C2.
+        let part = unsafe { bytes(data, size)? };
+        // SAFETY: C1, C3.
+        let (held, _) = unsafe { required_mut(request, "request")? }.lent.get()?;
+        Ok(held.send_part_until(part, deadline(timeout_ns))?.map_or(SHM_TIMED_OUT, sent))
+    })
+}
+
 /// Ends several replies: the caller of the function gets SHM_END. Waits as `shm_request_send_part` does.
 ///
 /// On SHM_OK and SHM_CANCELLED the request has ended. On an error it is as it was, and still the caller's. One thread at a time.
@@ -194,7 +219,19 @@ pub unsafe extern "C" fn shm_request_send_part(
 #[no_mangle]
 pub unsafe extern "C" fn shm_request_finish(request: *mut ShmRequest) -> i32 {
     // SAFETY: C1, C3.
-    guard(|| unsafe { end_with(request, |held| held.try_finish()) })
+    guard(|| unsafe { end_with(request, |held| held.finish_until(None)) })
+}
+
+/// Ends several replies, as `shm_request_finish`, but waits for the client no longer than `timeout_ns` nanoseconds.
+///
+/// On SHM_OK and SHM_CANCELLED the request has ended. Otherwise it is as it was, and still the caller's. One thread at a time.
+///
+/// Outcomes: SHM_TIMED_OUT when the client hadn't taken the reply before in that time; SHM_CANCELLED. Errors: those of
+/// `shm_request_reply`.
+#[no_mangle]
+pub unsafe extern "C" fn shm_request_finish_timeout(request: *mut ShmRequest, timeout_ns: u64) -> i32 {
+    // SAFETY: C1, C3.
+    guard(|| unsafe { end_with(request, |held| held.finish_until(deadline(timeout_ns))) })
 }
 
 /// Gives the request up: the caller of the function gets SHM_ERR_NO_REPLY. NULL does nothing. One thread at a time.

@@ -4,9 +4,10 @@
 use super::arguments::{name, output, required_mut};
 use super::client::ClientInside;
 use super::guard::{guard, guard_value};
-use super::pending::ShmPending;
+use super::pending::{deadline, over, ShmPending};
+use super::reply::ShmReply;
 use super::shelf::Lent;
-use super::status::SHM_OK;
+use super::status::{SHM_OK, SHM_TIMED_OUT};
 use crate::rpc::hash;
 use crate::{Error, RequestLoan};
 use std::ffi::{c_char, c_void};
@@ -110,7 +111,7 @@ pub unsafe extern "C" fn shm_request_loan_send(
         if client.is_closed.get() {
             return Err(Error::Closed.into());
         }
-        let call = lent.send_once()?;
+        let call = lent.send_once(false)?;
         if let Some((lent, client)) = entry.lent.take() {
             // The chunk is the call's now.
             std::mem::forget(lent);
@@ -120,6 +121,39 @@ pub unsafe extern "C" fn shm_request_loan_send(
             // SAFETY: C2.
             unsafe { place.write(client.pendings.hand_out(call, share, |place| &mut place.lent)) };
         }
+        Ok(SHM_OK)
+    })
+}
+
+/// Sends what was written into the loan as a request, without a copy, and waits for the reply up to `timeout_ns` nanoseconds, or with
+/// SHM_WAIT_FOREVER as long as it takes.
+///
+/// Otherwise as `shm_client_call`. The loan has ended, whatever is returned but SHM_ERR_NULL. One thread at a time.
+///
+/// Outcomes: those of `shm_client_call`. Errors: those of `shm_client_call` and SHM_ERR_CLOSED when the client was destroyed.
+#[no_mangle]
+pub unsafe extern "C" fn shm_request_loan_call(
+    loan: *mut ShmRequestLoan,
+    timeout_ns: u64,
+    reply: *mut *mut ShmReply,
+) -> i32 {
+    guard(|| {
+        let place = output(reply, "reply")?;
+        // SAFETY: C1, C3.
+        let entry = unsafe { required_mut(loan, "loan")? };
+        let Some((lent, client)) = entry.lent.take() else { return Err(Error::Closed.into()) };
+        // SAFETY: C1: it has ended.
+        unsafe { client.loans.put_back(loan) };
+        if client.is_closed.get() {
+            // Before the share in what it borrows from.
+            drop(lent);
+            return Err(Error::Closed.into());
+        }
+        let deadline = deadline(timeout_ns);
+        let mut call = lent.begin_call()?;
+        let Some(received) = call.wait_until(deadline)? else { return Ok(over(&call, SHM_TIMED_OUT)) };
+        // SAFETY: C2.
+        unsafe { place.write(client.replies.hand_out(received, client.clone(), |place| &mut place.lent)) };
         Ok(SHM_OK)
     })
 }

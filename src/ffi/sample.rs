@@ -39,7 +39,7 @@ impl ShmSample {
     /// # Safety
     /// NULL, or C1 holds for `sample` as long as the reference lives.
     #[inline]
-    unsafe fn get<'a>(sample: *const ShmSample) -> Option<&'a Sample<'static>> {
+    pub(super) unsafe fn get<'a>(sample: *const ShmSample) -> Option<&'a Sample<'static>> {
         // SAFETY: the caller's; only `place` and `shm_sample_release` write `held`, before and after C1's span.
         unsafe { sample.as_ref().and_then(|sample| (*sample.held.get()).as_ref()) }
     }

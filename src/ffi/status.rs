@@ -76,7 +76,7 @@ pub const SHM_ERR_NO_DEVICE: i32 = -28;
 pub(super) fn of(error: &Error) -> i32 {
     match error {
         Error::InvalidName { .. } => SHM_ERR_INVALID_NAME,
-        Error::InvalidOption { .. } => SHM_ERR_INVALID_OPTION,
+        Error::InvalidOption { .. } | Error::InvalidTensor { .. } => SHM_ERR_INVALID_OPTION,
         Error::OutOfMemory { .. } => SHM_ERR_OUT_OF_MEMORY,
         Error::NoSpace { .. } => SHM_ERR_NO_SPACE,
         Error::NoParticipant { .. } => SHM_ERR_NO_PARTICIPANT,

@@ -2,7 +2,7 @@
 //! Stream publishers.
 
 use super::arguments::{name, output, required};
-use super::copier::ShmCopier;
+use super::copier::{present, ShmCopier};
 use super::guard::{guard, guard_value};
 use super::options::{ShmPublisherOptions, ShmTopicInfo};
 use super::status::{SHM_OK, SHM_TIMED_OUT};
@@ -59,9 +59,10 @@ pub unsafe extern "C" fn shm_stream_publisher_destroy(publisher: *mut ShmStreamP
 ///
 /// `stream` is what the copier's kind of memory calls one, for CUDA a CUstream; NULL is its default one. Until it has ended nothing writes to `src` but what is before
 /// or behind this on `stream`. How it ended says `shm_stream_publisher_wait`. While a reliable subscriber has yet to read what would be overwritten, what
-/// is behind this on the stream may wait. Any threads, also at once.
+/// is behind this on the stream may wait; with a copier that has no copies on streams of its own, this call. A message of no bytes isn't copied, and
+/// published at once, wherever the stream is. `src` may be NULL for one. Any threads, also at once.
 ///
-/// Errors: those of `shm_publisher_loan`.
+/// Errors: those of `shm_publisher_loan`; SHM_ERR_NULL.
 #[no_mangle]
 pub unsafe extern "C" fn shm_stream_publisher_publish(
     publisher: *mut ShmStreamPublisher,
@@ -72,6 +73,7 @@ pub unsafe extern "C" fn shm_stream_publisher_publish(
     guard(|| {
         // SAFETY: C1.
         let publisher = unsafe { required(publisher, "publisher")? };
+        present(src, size, "src")?;
         // SAFETY: C2, of the copier's memory, until it has ended.
         unsafe { publisher.core.publish(src.cast(), size, Stream(stream))? };
         Ok(SHM_OK)
@@ -81,7 +83,7 @@ pub unsafe extern "C" fn shm_stream_publisher_publish(
 /// Waits until everything that was begun before has ended, but not longer than `timeout_ns` nanoseconds.
 ///
 /// Any threads, also at once. Outcomes: SHM_TIMED_OUT. Errors: what the first one failed with that wasn't reported before, which isn't published:
-/// SHM_ERR_COPIER, or one of those of `shm_loan_publish`; SHM_ERR_NULL.
+/// SHM_ERR_COPIER, or one of those of `shm_loan_publish`; SHM_ERR_NULL, SHM_ERR_FORKED.
 #[no_mangle]
 pub unsafe extern "C" fn shm_stream_publisher_wait(
     publisher: *mut ShmStreamPublisher,

@@ -5,9 +5,14 @@ use super::error::c_string;
 use super::guard::guard;
 use super::options::{output_size, write_sized, ShmRootOptions};
 use super::status::SHM_OK;
-use crate::{Audit, Collected};
+use crate::{Audit, Collected, Kind};
 use std::ffi::{c_char, c_void};
 use std::mem::{offset_of, size_of};
+
+/// For what `shm_audit` finds: it is about a topic.
+pub const SHM_KIND_TOPIC: u32 = 0;
+/// For what `shm_audit` finds: it is about a service. A topic and a service may have the same name.
+pub const SHM_KIND_SERVICE: u32 = 1;
 
 /// What `shm_gc` did. Set `struct_size` to sizeof(shm_collected) before it is filled in.
 #[repr(C)]
@@ -15,15 +20,15 @@ use std::mem::{offset_of, size_of};
 pub struct ShmCollected {
     /// sizeof(shm_collected), set by the caller.
     pub struct_size: usize,
-    /// Topics that nobody used any more, which are gone now.
+    /// Topics and services that nobody used any more, which are gone now.
     pub removed: u64,
-    /// Topics that somebody uses.
+    /// Topics and services that somebody uses.
     pub in_use: u64,
-    /// Participants that were dead, whose entries and holds were freed in topics that others use.
+    /// Participants that were dead, whose entries and holds were freed in what others use.
     pub recovered: u64,
-    /// Directories of topics, or of a root that a group shares, which were never put in place.
+    /// Directories of topics or services, or of a root that a group shares, which were never put in place.
     pub swept: u64,
-    /// Topics that were left alone because they are damaged, aren't safe to use or couldn't be worked on.
+    /// Topics and services that were left alone because they are damaged, aren't safe to use or couldn't be worked on.
     pub refused: u64,
 }
 
@@ -56,22 +61,26 @@ pub struct ShmAuditSummary {
     pub struct_size: usize,
     /// The topics.
     pub topics: u64,
-    /// Publishers and subscribers of all topics that are alive.
+    /// The services.
+    pub services: u64,
+    /// Participants of all topics and services that are alive.
     pub living: u64,
     /// Entries of the dead, which the next to join, or `shm_gc`, frees.
     pub dead: u64,
-    /// Segments of publishers that are gone, which the next publisher takes or deletes once nothing in them is needed.
+    /// Segments of participants that are gone, which the next publisher, client or server takes or deletes once nothing in them is
+    /// needed.
     pub orphans: u64,
     /// What contradicts the library's invariants. 0 unless something is broken.
     pub findings: u64,
-    /// Directories of topics that were never put in place, or are being taken away, and whose maker is dead.
+    /// Directories of topics or services that were never put in place, or are being taken away, and whose maker is dead.
     pub abandoned: u64,
     /// Names in the root that aren't the library's.
     pub foreign: u64,
 }
 
 impl ShmAuditSummary {
-    const ENDS: [usize; 7] = [
+    const ENDS: [usize; 8] = [
+        offset_of!(Self, services),
         offset_of!(Self, living),
         offset_of!(Self, dead),
         offset_of!(Self, orphans),
@@ -83,9 +92,11 @@ impl ShmAuditSummary {
 
     fn new(struct_size: usize, audit: &Audit) -> Self {
         let topics = &audit.topics;
+        let count = |kind| topics.iter().filter(|topic| topic.kind == kind).count() as u64;
         Self {
             struct_size,
-            topics: topics.len() as u64,
+            topics: count(Kind::Topic),
+            services: count(Kind::Service),
             living: topics.iter().map(|topic| u64::from(topic.living)).sum(),
             dead: topics.iter().map(|topic| u64::from(topic.dead)).sum(),
             orphans: topics.iter().map(|topic| u64::from(topic.orphans)).sum(),
@@ -96,20 +107,19 @@ impl ShmAuditSummary {
     }
 }
 
-/// Takes away what the dead left in a root: topics that nobody uses, topics that were never finished, and in topics
-/// that are in use the entries and the holds of the dead. Never what is in use.
+/// Takes away what the dead left in a root: topics and services that nobody uses, those that were never finished, and in
+/// those that are in use the entries and the holds of the dead. Never what is in use.
 ///
-/// The root is for topics alone: an empty directory in it is taken for what a removal left, and goes.
+/// The root is for topics and services alone: an empty directory in it is taken for what a removal left, and goes.
 ///
-/// Nobody needs to call this: whoever joins a topic does the same for that one. It is for topics that nobody joins
-/// any more.
+/// Nobody needs to call this: whoever joins one does the same for it. It is for those that nobody joins any more.
 ///
 /// `options` may be NULL for the defaults. The caller sets `collected->struct_size` to sizeof(shm_collected) before;
 /// the struct stays the caller's. Any thread may call this at any time, several at once.
 ///
 /// Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION, also when `collected->struct_size` isn't the size of such a struct;
-/// SHM_ERR_NOT_TRUSTED and SHM_ERR_OS for the root. What can't be done to one topic counts as `refused`, and
-/// `shm_audit` says more of it. A root that isn't there has nothing to take away.
+/// SHM_ERR_NOT_TRUSTED and SHM_ERR_OS for the root. What can't be done to one of them counts as `refused`,
+/// and `shm_audit` says more of it. A root that isn't there has nothing to take away.
 #[no_mangle]
 pub unsafe extern "C" fn shm_gc(options: *const ShmRootOptions, collected: *mut ShmCollected) -> i32 {
     guard(|| {
@@ -123,26 +133,29 @@ pub unsafe extern "C" fn shm_gc(options: *const ShmRootOptions, collected: *mut 
     })
 }
 
-/// Looks through all topics of a root, and at the files and the words of each. Changes nothing and takes no part.
+/// Looks through all topics and services of a root, and at the files and the words of each. Changes nothing and takes no
+/// part.
 ///
-/// It may run at any time and disturbs nobody, but is exact only while nobody joins, leaves, publishes or receives:
+/// It may run at any time and disturbs nobody, but is exact only while nobody joins, leaves, publishes, receives or calls:
 /// what is in motion while it looks may be reported though nothing is wrong.
 ///
-/// `found` may be NULL; otherwise it is called with the topic's name, with words in UTF-8, and with `user_data`, once
-/// for each thing that should not be. It is called by this thread and before `shm_audit` returns. Both strings belong
-/// to the library and are valid during that call: copy what is to be kept. `found` may call any function of this
-/// interface. It must return: a C++ exception or a longjmp must not leave it.
+/// `found` may be NULL; otherwise it is called with SHM_KIND_TOPIC or SHM_KIND_SERVICE, with the name of that topic or
+/// service, with words in UTF-8, and with `user_data`, once for each thing that should not be. It is called by this thread
+/// and before `shm_audit` returns. Both strings belong to the library and are valid during that call: copy what is to be
+/// kept. `found` may call any function of this interface. It must return: a C++ exception or a longjmp must not leave it.
 ///
 /// `options` may be NULL for the defaults. The caller sets `summary->struct_size` to sizeof(shm_audit_summary)
 /// before; the struct stays the caller's. Any thread may call this at any time, several at once.
 ///
 /// Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION, also when `summary->struct_size` isn't the size of such a struct;
-/// SHM_ERR_NOT_TRUSTED and SHM_ERR_OS for the root. `found` isn't called then. What can't be read of a topic is a
-/// finding, and a root that isn't there has no topics.
+/// SHM_ERR_NOT_TRUSTED and SHM_ERR_OS for the root. `found` isn't called then. What can't be read of one of them
+/// is a finding, and a root that isn't there has none.
 #[no_mangle]
 pub unsafe extern "C" fn shm_audit(
     options: *const ShmRootOptions,
-    found: Option<unsafe extern "C" fn(topic: *const c_char, finding: *const c_char, user_data: *mut c_void)>,
+    found: Option<
+        unsafe extern "C" fn(kind: u32, name: *const c_char, finding: *const c_char, user_data: *mut c_void),
+    >,
     user_data: *mut c_void,
     summary: *mut ShmAuditSummary,
 ) -> i32 {
@@ -152,9 +165,9 @@ pub unsafe extern "C" fn shm_audit(
         let audit = crate::audit(&options)?;
         let seen = ShmAuditSummary::new(size, &audit);
         if let Some(found) = found {
-            tell(audit, |topic, finding| {
+            tell(audit, |kind, name, finding| {
                 // SAFETY: the caller's function, which C2 holds for; both strings outlive the call.
-                unsafe { found(topic, finding, user_data) }
+                unsafe { found(kind, name, finding, user_data) }
             });
         }
         // SAFETY: C2; `summary` isn't NULL and has this size.
@@ -163,12 +176,16 @@ pub unsafe extern "C" fn shm_audit(
     })
 }
 
-fn tell(audit: Audit, found: impl Fn(*const c_char, *const c_char)) {
+fn tell(audit: Audit, found: impl Fn(u32, *const c_char, *const c_char)) {
     for topic in audit.topics {
+        let kind = match topic.kind {
+            Kind::Topic => SHM_KIND_TOPIC,
+            Kind::Service => SHM_KIND_SERVICE,
+        };
         let name = c_string(topic.name);
         for finding in &topic.findings {
             let finding = c_string(finding.to_string());
-            found(name.as_ptr(), finding.as_ptr());
+            found(kind, name.as_ptr(), finding.as_ptr());
         }
     }
 }

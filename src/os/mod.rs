@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every system call of the library: files and mappings, the liveness lock, fork detection, the futex, sockets that pass descriptors.
+//! Every system call of the library: files and mappings, the liveness lock, fork detection, the futex, signals, sockets that pass descriptors.
 
 pub(crate) mod dir;
 pub(crate) mod fork;
@@ -8,6 +8,7 @@ pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod sharing;
 pub(crate) mod socket;
+#[cfg(not(loom))]
 pub(crate) mod thread;
 
 /// A number that no other call returns, for instance ids and temporary names. Never 0.
@@ -28,4 +29,16 @@ pub(crate) fn random_u64() -> crate::Result<u64> {
 pub(crate) fn realtime_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+}
+
+/// Bytes of a core's L2 and of the L3, as far as the C library knows them.
+pub(crate) fn cache_sizes() -> Option<(usize, usize)> {
+    #[cfg(target_env = "gnu")]
+    let [l2, l3] = [libc::_SC_LEVEL2_CACHE_SIZE, libc::_SC_LEVEL3_CACHE_SIZE].map(|name| {
+        // SAFETY: always; it only answers, with 0 or less where it doesn't know.
+        unsafe { libc::sysconf(name) }
+    });
+    #[cfg(not(target_env = "gnu"))]
+    let [l2, l3] = [0, 0];
+    usize::try_from(l2).ok().zip(usize::try_from(l3).ok()).filter(|&(l2, l3)| l2 > 0 && l3 > 0)
 }

@@ -15,7 +15,7 @@
 //! before the one before: the request before QUEUED, a hold before CLAIMED, the reply before ANSWERED, the end of a hold before IDLE.
 
 use crate::ring::{ChunkId, INDEX_BITS};
-use crate::sync::{barrier_after_rmw, Ordering, Word};
+use crate::sync::{barrier_after_rmw, fence, Ordering, Word};
 
 /// Words of a call, of which the last are reserved: one cache line.
 pub(crate) const WORDS: usize = 8;
@@ -167,8 +167,8 @@ impl<'a> Call<'a> {
     #[cfg_attr(feature = "crash-points", track_caller)]
     fn change(&self, from: State, to: Stage) -> bool {
         let to = State { token: from.token, stage: to };
-        // SeqCst: with the sleepers' fences (P1, P2 of `wait.rs`).
-        self.state.compare_exchange(from.word(), to.word(), Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        // SeqCst: with the sleepers' fences (P1, P2 of `wait.rs`). On failure, too: `give_up` argues with what it didn't find.
+        self.state.compare_exchange(from.word(), to.word(), Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// The client's: makes the call QUEUED, with the next token. It was IDLE, or damaged.
@@ -233,10 +233,35 @@ impl<'a> Call<'a> {
         self.fail(token, server, Failure::Dropped)
     }
 
+    /// The client's: takes a part of a stream out, as `taken` does, and waits for the next one from `server`, unless nothing more will come:
+    /// that is false, and the call failed. `serves` says whether the server is still there.
+    pub(crate) fn expect_more(&self, seen: State, server: u32, serves: impl FnOnce() -> bool) -> bool {
+        self.taken(seen, Some(server));
+        // With `give_up` and `fail_calls`: either they find the call CLAIMED after this, or what they said before is found here.
+        fence(Ordering::SeqCst);
+        let why = if self.asks_in_vain(seen.token) {
+            Failure::Dropped
+        } else if !serves() {
+            Failure::Died
+        } else {
+            return true;
+        };
+        self.fail(seen.token, server, why);
+        false
+    }
+
     /// The client's, after it said that it wants more of a stream: whether that was given up.
     pub(crate) fn asks_in_vain(&self, token: u32) -> bool {
-        barrier_after_rmw();
         self.given_up.load(Ordering::SeqCst) == GIVEN_UP | u64::from(token)
+    }
+
+    /// The chunk that the call names: its request, or the reply that its client has yet to take.
+    pub(crate) fn chunk(&self) -> Option<ChunkId> {
+        match self.state().stage {
+            Stage::Queued | Stage::Claimed(_) => Some(self.request()),
+            Stage::Answered(reply) => Some(reply),
+            Stage::Idle | Stage::Failed(_) | Stage::Unknown => None,
+        }
     }
 
     /// The client's: ends the call whatever has become of it; returns what that was.
@@ -270,6 +295,22 @@ impl<'a> Call<'a> {
     }
 }
 
+/// The recoverer's of a server, after it changed that one's status: fails those of the `calls` that it had, and tells `failed` each.
+pub(crate) fn fail_calls<'a, C: Iterator<Item = (u32, Call<'a>)>>(
+    server: u32,
+    calls: impl FnOnce() -> C,
+    failed: impl Fn(u32, Call<'a>),
+) {
+    // With `expect_more`.
+    fence(Ordering::SeqCst);
+    for (client, call) in calls() {
+        let State { token, stage } = call.state();
+        if stage == Stage::Claimed(server) && call.fail(token, server, Failure::Died) {
+            failed(client, call);
+        }
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -292,39 +333,59 @@ mod tests {
         assert_eq!(State::of(0), State { token: 0, stage: Stage::Idle });
         assert_eq!(State::of(9 << KIND).stage, Stage::Unknown);
     }
-    const TOKEN: u32 = 1;
+
     const SERVER: u32 = 7;
 
-    fn answered() -> (ChunkId, State) {
-        let reply = ChunkId::new(2, 3);
-        (reply, State { token: TOKEN, stage: Stage::Answered(reply) })
+    fn words() -> [Word; WORDS] {
+        std::array::from_fn(|_| Word::new(0))
     }
 
-    fn answered_call(words: &[Word]) -> Call<'_> {
-        let call = Call::new(words);
-        assert!(call.claim(call.queue(ChunkId::new(1, 0)), SERVER));
-        assert!(call.answer(TOKEN, SERVER, answered().0));
-        call
+    /// Queues and claims the call; its token.
+    fn claimed(call: &Call<'_>) -> u32 {
+        let state = call.queue(ChunkId::new(1, 0));
+        assert!(call.claim(state, SERVER));
+        state.token
     }
 
     #[test]
     fn a_stream_that_is_given_up_stays_so_until_its_client_asks() {
-        let words: [Word; WORDS] = std::array::from_fn(|_| Word::new(0));
-        let call = answered_call(&words);
-        assert!(!call.give_up(TOKEN, SERVER), "the client has yet to take the reply");
+        let words = words();
+        let call = Call::new(&words);
+        let token = claimed(&call);
+        assert!(call.answer(token, SERVER, ChunkId::new(2, 3)));
+        assert!(!call.give_up(token, SERVER), "the client has yet to take the reply");
         // The wake for the reply before comes late.
         crate::wait::wake_one((call.eager, 1), &Word::new(0));
-        assert!(call.taken(answered().1, Some(SERVER)));
-        assert!(call.asks_in_vain(TOKEN));
+        assert!(call.taken(call.state(), Some(SERVER)));
+        assert!(call.asks_in_vain(token));
     }
 
     #[test]
     fn who_comes_too_late_to_give_up_leaves_the_next_call_alone() {
-        let words: [Word; WORDS] = std::array::from_fn(|_| Word::new(0));
-        let call = answered_call(&words);
-        assert!(!call.give_up(TOKEN, SERVER));
-        assert!(!call.give_up(TOKEN - 1, SERVER + 1), "the call before was another server's");
-        assert!(call.taken(answered().1, Some(SERVER)));
-        assert!(call.asks_in_vain(TOKEN));
+        let words = words();
+        let call = Call::new(&words);
+        let old = claimed(&call);
+        call.end();
+        let token = claimed(&call);
+        assert!(call.answer(token, SERVER, ChunkId::new(2, 3)));
+        assert!(!call.give_up(token, SERVER));
+        assert!(!call.give_up(old, SERVER + 1), "the call before was another server's");
+        assert!(call.taken(call.state(), Some(SERVER)));
+        assert!(call.asks_in_vain(token));
+        assert!(call.fail(token, SERVER, Failure::Dropped));
+    }
+
+    #[test]
+    fn a_stream_that_was_given_up_is_no_later_call_s_end() {
+        let words = words();
+        let call = Call::new(&words);
+        let old = claimed(&call);
+        assert!(call.answer(old, SERVER, ChunkId::new(1, 0)));
+        assert!(!call.give_up(old, SERVER));
+        call.end();
+        let token = claimed(&call);
+        assert!(call.answer(token, SERVER, ChunkId::new(1, 0)));
+        assert!(call.expect_more(call.state(), SERVER, || true));
+        assert_eq!(call.state().stage, Stage::Claimed(SERVER));
     }
 }

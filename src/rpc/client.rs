@@ -103,27 +103,36 @@ impl Client {
     /// # Errors
     /// Those of [`loan`](Self::loan) and [`RequestLoan::send`].
     pub fn send(&self, request: &[u8]) -> Result<Pending<'_>> {
-        let mut loan = self.loan(request.len())?;
-        loan.copy_from_slice(request);
-        loan.send()
+        self.copy(request)?.send()
     }
 
-    /// Sends a copy of `request` and waits for the reply as long as it takes.
+    /// Sends a copy of `request` and waits for the reply as long as it takes; in a full queue for room, too.
     ///
     /// # Errors
-    /// Those of [`send`](Self::send) and [`Pending::wait`].
+    /// Those of [`loan`](Self::loan) and [`RequestLoan::call`].
     pub fn call(&self, request: &[u8]) -> Result<Reply<'_>> {
-        self.send(request)?.wait()
+        self.copy(request)?.call()
     }
 
-    /// Sends a copy of `request` and waits for the reply, but not longer than `timeout`. `None`: there was none in that time, and the
-    /// call is cancelled.
+    /// Sends a copy of `request` and waits for the reply, but not longer than `timeout`. `None`: there was none in that time, or no room
+    /// in the queue, and the call is cancelled.
     ///
     /// # Errors
     /// Those of [`call`](Self::call).
     pub fn call_timeout(&self, request: &[u8], timeout: Duration) -> Result<Option<Reply<'_>>> {
         let deadline = Instant::now().checked_add(timeout);
-        self.send(request)?.wait_for_one(deadline)
+        self.begin_call(request)?.wait_for_one(deadline)
+    }
+
+    /// Sends a copy of `request`, as soon as there is room for it and the call is looked at.
+    pub(crate) fn begin_call(&self, request: &[u8]) -> Result<Pending<'_>> {
+        self.copy(request)?.begin_call()
+    }
+
+    fn copy(&self, request: &[u8]) -> Result<RequestLoan<'_>> {
+        let mut loan = self.loan(request.len())?;
+        loan.copy_from_slice(request);
+        Ok(loan)
     }
 
     /// How this client's memory is used.
@@ -170,11 +179,16 @@ impl Client {
         Ok(())
     }
 
+    #[cold]
+    fn queue_full(&self) -> Error {
+        Error::QueueFull { capacity: self.member.topic.geometry().capacity }
+    }
+
     pub(super) fn no_server(&self) -> Error {
         Error::NoServer { service: self.service.clone() }
     }
 
-    /// Puts the call `index`, whose request is `chunk`, into the queue; returns its state.
+    /// Puts the call `index`, whose request is `chunk`, into the queue; returns its state: IDLE when there is no room.
     #[inline]
     pub(super) fn enqueue(&self, index: u32, chunk: &Chunk, len: usize, function: u64) -> Result<State> {
         let topic = &self.member.topic;
@@ -190,17 +204,15 @@ impl Client {
             Err(Refused::Full) if self.make_room() => topic.queue().put(entry, &self.head),
             other => other,
         };
-        let refused = match put {
-            Ok(_) => None,
-            Err(Refused::Full) => Some(Error::QueueFull { capacity: topic.geometry().capacity }),
-            Err(Refused::Damaged) => {
-                let what = "its tail is not where its requests end";
-                Some(Error::corrupt(topic.dir().join("ring"), what))
-            }
-        };
-        match refused {
+        match put {
             // By way of an older entry a server may have found it all the same.
-            Some(error) if call.taken(state, None) => Err(error),
+            Err(refused) if call.taken(state, None) => match refused {
+                Refused::Full => Ok(State { stage: Stage::Idle, ..state }),
+                Refused::Damaged => {
+                    let what = "its tail is not where its requests end";
+                    Err(Error::corrupt(topic.dir().join("ring"), what))
+                }
+            },
             _ => {
                 wake(topic);
                 Ok(state)
@@ -283,15 +295,46 @@ impl<'a> RequestLoan<'a> {
     /// flight as may be; [`Error::QueueFull`]; [`Error::Forked`]; [`Error::Corrupt`]. The request is discarded then.
     #[inline]
     pub fn send(self) -> Result<Pending<'a>> {
-        let pending = self.send_once()?;
+        let pending = self.send_once(false)?;
         // The chunk is the call's now.
         std::mem::forget(self);
         Ok(pending)
     }
 
-    /// Sends the request, which isn't the loan's any more then: it has to be forgotten. On an error it is as it was.
+    /// Sends the request and waits for the reply as long as it takes; in a full queue for room, too, without end if the living take
+    /// none of what is there. One thread that both calls and serves may wait for itself.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send), but for [`Error::QueueFull`], and of [`Pending::wait`]. [`Error::NoHold`] comes before anything is
+    /// sent, so that no function is called in vain.
+    pub fn call(self) -> Result<Reply<'a>> {
+        self.begin_call()?.wait()
+    }
+
+    /// Sends the request and waits for the reply, but not longer than `timeout`. `None`: there was none in that time, or no room in the
+    /// queue, and the call is cancelled.
+    ///
+    /// # Errors
+    /// Those of [`call`](Self::call).
+    pub fn call_timeout(self, timeout: Duration) -> Result<Option<Reply<'a>>> {
+        let deadline = Instant::now().checked_add(timeout);
+        self.begin_call()?.wait_for_one(deadline)
+    }
+
+    /// Sends the request, as soon as there is room for it and the call is looked at.
+    pub(crate) fn begin_call(self) -> Result<Pending<'a>> {
+        // The caller waits, and can't release one meanwhile.
+        self.client.member.free_hold()?;
+        let pending = self.send_once(true)?;
+        // As above.
+        std::mem::forget(self);
+        Ok(pending)
+    }
+
+    /// Sends the request, which isn't the loan's any more then: it has to be forgotten. On an error it is as it was. A full queue is one,
+    /// unless the caller `waits` for room.
     #[inline]
-    pub(crate) fn send_once(&self) -> Result<Pending<'a>> {
+    pub(crate) fn send_once(&self, waits: bool) -> Result<Pending<'a>> {
         let client = self.client;
         client.member.topic.token().check()?;
         if !client.wait_for_server && !client.is_served() {
@@ -300,7 +343,11 @@ impl<'a> RequestLoan<'a> {
         let limit = client.member.topic.geometry().calls;
         let index = client.idle.borrow_mut().pop().ok_or(Error::TooManyCalls { limit })?;
         let (chunk, len, function) = (self.chunk, self.len, self.function);
-        match client.enqueue(index, &chunk, len, function) {
+        let queued = client.enqueue(index, &chunk, len, function).and_then(|state| match state.stage {
+            Stage::Idle if !waits => Err(client.queue_full()),
+            _ => Ok(state),
+        });
+        match queued {
             Ok(state) => Ok(Pending {
                 client,
                 index,
@@ -309,6 +356,7 @@ impl<'a> RequestLoan<'a> {
                 len,
                 function,
                 looked: None,
+                is_unsent: state.stage == Stage::Idle,
                 has_begun: false,
                 is_over: false,
             }),

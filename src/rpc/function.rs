@@ -5,10 +5,10 @@
 //! request's header says which one is meant, by a hash of its name.
 
 use std::collections::BTreeMap;
-use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::Serialize;
@@ -198,6 +198,10 @@ impl Function {
     ///
     /// # Errors
     /// Those of [`serve_once`](Self::serve_once), when they don't cease; one request that fails is given up.
+    ///
+    /// # Panics
+    /// When the caller's own code does outside of the function, such as the drop of a result: serving has ended then. A panic of the
+    /// function itself is its caller's error.
     pub fn serve(&self) -> Result<()> {
         self.service.serve()
     }
@@ -206,6 +210,9 @@ impl Function {
     ///
     /// # Errors
     /// Those of [`Server::with_options`] and [`serve_once`](Self::serve_once), of whichever thread had one first: the others are stopped.
+    ///
+    /// # Panics
+    /// As [`serve`](Self::serve), in whichever thread: the others are stopped.
     pub fn serve_threads(&self, threads: usize) -> Result<()> {
         self.service.serve_threads(threads)
     }
@@ -295,6 +302,10 @@ impl Service {
     ///
     /// # Errors
     /// Those of [`serve_once`](Self::serve_once), when they don't cease; one request that fails is given up.
+    ///
+    /// # Panics
+    /// When the caller's own code does outside of the function, such as the drop of a result: serving has ended then. A panic of the
+    /// function itself is its caller's error.
     pub fn serve(&self) -> Result<()> {
         self.serve_with(&self.server)
     }
@@ -303,6 +314,9 @@ impl Service {
     ///
     /// # Errors
     /// Those of [`Server::with_options`] and [`serve_once`](Self::serve_once), of whichever thread had one first: the others are stopped.
+    ///
+    /// # Panics
+    /// As [`serve`](Self::serve), in whichever thread: the others are stopped.
     pub fn serve_threads(&self, threads: usize) -> Result<()> {
         let others: Result<Vec<Server>> =
             (1..threads).map(|_| Server::with_options(&self.name, &self.options)).collect();
@@ -311,7 +325,8 @@ impl Service {
             let others: Vec<_> =
                 others?.into_iter().map(|server| scope.spawn(move || dispatch.serve(&server))).collect();
             let mine = dispatch.serve(&self.server);
-            let others = others.into_iter().map(|thread| thread.join().unwrap_or(Ok(())));
+            let others =
+                others.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
             others.fold(mine, Result::and)
         })
     }
@@ -345,9 +360,17 @@ struct Dispatch<'a> {
 }
 
 impl Dispatch<'_> {
+    /// [`serve_calls`](Self::serve_calls); a panic, which isn't the library's, ends all threads and is the caller's.
+    fn serve(&self, server: &Server) -> Result<()> {
+        catch_unwind(AssertUnwindSafe(|| self.serve_calls(server))).unwrap_or_else(|panic| {
+            self.stop.stop();
+            resume_unwind(panic)
+        })
+    }
+
     /// What fails about one request, such as memory for its reply, is that one's: it is given up, its client gets
     /// [`Error::NoReply`], and serving goes on. So many failures in a row aren't about requests; they end all threads.
-    fn serve(&self, server: &Server) -> Result<()> {
+    fn serve_calls(&self, server: &Server) -> Result<()> {
         let mut failures = 0;
         while !self.stop.is_set() {
             let served = match server.receive_timeout(PATIENCE) {
@@ -444,7 +467,8 @@ impl FunctionCaller {
         }
     }
 
-    /// The same, but waits no longer than `timeout`. `None`: there was no result in that time, and the call is cancelled.
+    /// The same, but waits no longer than `timeout`. `None`: there was no result in that time, or no room in the queue, and the call is
+    /// cancelled.
     ///
     /// # Errors
     /// Those of [`call`](Self::call).
@@ -456,8 +480,7 @@ impl FunctionCaller {
         let mut loan = self.client.loan(FIRST_GUESS)?;
         loan.set_function(self.function);
         encode_into(&mut loan, &arguments)?;
-        let pending = loan.send()?;
-        let Some(reply) = pending.wait_for_one(Instant::now().checked_add(timeout))? else { return Ok(None) };
+        let Some(reply) = loan.call_timeout(timeout)? else { return Ok(None) };
         rmp_serde::from_slice(&reply).map(Some).map_err(|error| Error::Decode(error.to_string()))
     }
 }

@@ -5,7 +5,8 @@
 //! both own chunks, for requests and for replies, and both hold the other's while they read. What is its own:
 //!
 //! - The ring is a **queue** (`queue.rs`): its slots name calls, nothing in it is overwritten before it was taken, and `head` says what
-//!   was taken. It only points at calls: what becomes of a call doesn't depend on it.
+//!   was taken. It only points at calls: what becomes of a call doesn't depend on it. A call that finds it full is IDLE again, and
+//!   refused, or put there as soon as there is room.
 //! - Each client has **calls** (`call.rs`), as many as may be in flight. A call is a few words in the client's entry, and one of them,
 //!   its state, decides everything. It changes by compare-and-swap only, and each change is somebody's at once.
 //!
@@ -43,11 +44,21 @@ pub(crate) mod queue;
 
 #[cfg(all(test, loom))]
 mod models;
+#[cfg(all(test, loom))]
+mod queue_models;
 
-/// Bounds every sleep of clients, servers and the watcher: after each they look whether the one that they wait for lives, and a wake
-/// that was never sent costs no more than this.
+/// Bounds every sleep of clients, servers and, while a task waits, the watcher: after each they look whether the one that they wait for
+/// lives, and a wake that was never sent costs no more than this.
 #[cfg(not(loom))]
 const LONGEST_SLEEP: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// How long one that waits until `deadline` may sleep now. Zero: it has passed.
+#[cfg(not(loom))]
+fn longest_until(deadline: Option<std::time::Instant>) -> std::time::Duration {
+    deadline.map_or(LONGEST_SLEEP, |deadline| {
+        deadline.saturating_duration_since(std::time::Instant::now()).min(LONGEST_SLEEP)
+    })
+}
 
 #[cfg(not(loom))]
 mod client;

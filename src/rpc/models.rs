@@ -6,14 +6,16 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use loom::cell::UnsafeCell;
 use loom::thread;
 
-use super::call::{named_by, Call, CallId, Failure, Stage, State, WORDS};
+use super::call::{fail_calls, named_by, Call, CallId, Failure, Stage, State, WORDS};
 use super::queue::{Queue, Taken};
 use crate::ring::{ChunkId, Ring};
-use crate::sync::{barrier_after_rmw, fence, store_then_barrier, Ordering, Word};
+use crate::sleep::{sleep_until, wake_any, wake_one};
+use crate::sync::{fence, Ordering, Word};
 
 /// The words of a service with one client that has one call, and some servers.
 struct Shared {
@@ -21,10 +23,28 @@ struct Shared {
     tail: Word,
     head: Word,
     call: Vec<Word>,
+    /// What the client, and what the servers sleep on.
+    wakes: [Word; 2],
     /// The client's, then those of the servers.
     holds: Vec<Word>,
     /// The client's chunks, then those of the servers.
     payloads: Vec<UnsafeCell<u64>>,
+    steps: Steps,
+}
+
+/// Where the order of the threads matters. Loom tries another order of two accesses when they conflict, but it looks only at the last one
+/// before, and that may be the thread's own: a compare-and-swap of what it has just read hides that somebody else read it before. Every
+/// two steps conflict. They order nothing.
+pub(super) struct Steps(Word);
+
+impl Steps {
+    pub(super) fn new() -> Self {
+        Steps(Word::new(0))
+    }
+
+    pub(super) fn step(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 // SAFETY: loom's cells report any access that isn't exclusive.
@@ -40,16 +60,21 @@ impl Shared {
             tail: Word::new(0),
             head: Word::new(0),
             call: words(WORDS),
+            wakes: [Word::new(0), Word::new(0)],
             holds: words(participants),
             payloads: (0..chunks).map(|_| UnsafeCell::new(0)).collect(),
+            steps: Steps::new(),
         })
     }
 
     fn queue(&self) -> Queue<'_> {
+        self.steps.step();
         Queue::new(Ring::new(&self.slots, &self.tail), &self.head)
     }
 
+    /// The call, of which something is about to be done.
     fn call(&self) -> Call<'_> {
+        self.steps.step();
         Call::new(&self.call)
     }
 
@@ -66,6 +91,7 @@ impl Shared {
     /// What a reclaim finds: whether nobody holds `chunk`, which nothing names any more.
     fn is_free(&self, chunk: ChunkId) -> bool {
         fence(Ordering::SeqCst);
+        self.steps.step();
         self.holds.iter().all(|hold| hold.load(Ordering::Acquire) != chunk.hold_word())
     }
 
@@ -107,6 +133,28 @@ impl Shared {
         state
     }
 
+    /// The server sends a part of a stream; the state that the client finds.
+    fn send_part(&self, token: u32, me: u32, part: ChunkId) -> State {
+        assert!(self.call().answer(token, me, part));
+        wake_one((self.call().waiting, 1), &self.wakes[0]);
+        State { token, stage: Stage::Answered(part) }
+    }
+
+    /// The client sleeps until its call isn't `seen` any more; what it is then.
+    fn sleep_of_client(&self, seen: State) -> Stage {
+        let call = self.call();
+        while call.is(seen) {
+            sleep_until((call.waiting, 1), &self.wakes[0], LONG, || !call.is(seen));
+        }
+        call.state().stage
+    }
+
+    /// Server `me` claims the call of `sent`, and sends the first part of a stream; what the client finds.
+    fn begin_stream(&self, sent: State, me: u32, part: ChunkId) -> State {
+        assert!(self.claim(me as usize, entry(sent)).is_some());
+        self.send_part(sent.token, me, part)
+    }
+
     /// The client takes a reply to `number` out, if it is there.
     fn take_reply(&self, sent: State, number: u64) -> bool {
         let seen = self.call().state();
@@ -120,7 +168,7 @@ impl Shared {
     }
 }
 
-fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+pub(super) fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(preemptions);
     builder.max_branches = 10_000;
@@ -131,6 +179,9 @@ fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
 fn entry(sent: State) -> ChunkId {
     CallId { token: sent.token, client: 0, index: 0 }.entry()
 }
+
+/// Loom has no clock: who sleeps is woken, or sleeps on.
+const LONG: Duration = Duration::MAX;
 
 fn chunk(index: u32) -> ChunkId {
     ChunkId::new(1, index)
@@ -203,24 +254,31 @@ fn models_a_call_ends_once() {
     });
 }
 
-/// A server takes the chunk of its reply back when the client has moved on, and writes the next one into it while the client reads.
+/// A server takes the chunk of its reply back when the client has moved on, or somebody adopts what a dead one left, and writes into it
+/// while the client reads.
 #[test]
 fn models_a_reply_stays_while_it_is_held() {
-    explore(3, || {
-        let shared = Shared::new(2, 2);
-        let sent = shared.send(chunk(0), 7);
-        assert_eq!(shared.serve(1, chunk(1)), Some(7));
-        let theirs = Arc::clone(&shared);
-        let server = thread::spawn(move || {
-            let is_out =
-                theirs.call().state() == State { token: sent.token, stage: Stage::Answered(chunk(1)) };
-            if !is_out && theirs.is_free(chunk(1)) {
-                theirs.write(chunk(1), 0);
-            }
+    for is_dead in [false, true] {
+        explore(3, move || {
+            let shared = Shared::new(2, 2);
+            let sent = shared.send(chunk(0), 7);
+            assert_eq!(shared.serve(1, chunk(1)), Some(7));
+            let theirs = Arc::clone(&shared);
+            let server = thread::spawn(move || {
+                let reply = State { token: sent.token, stage: Stage::Answered(chunk(1)) };
+                let is_out = if is_dead {
+                    theirs.call().chunk() == Some(chunk(1))
+                } else {
+                    theirs.call().state() == reply
+                };
+                if !is_out && theirs.is_free(chunk(1)) {
+                    theirs.write(chunk(1), 0);
+                }
+            });
+            assert!(shared.take_reply(sent, 7));
+            server.join().unwrap();
         });
-        assert!(shared.take_reply(sent, 7));
-        server.join().unwrap();
-    });
+    }
 }
 
 /// A server gives a stream up while its client asks for more: the client learns it by one way or the other.
@@ -229,39 +287,162 @@ fn models_a_stream_that_is_given_up_keeps_nobody() {
     explore(3, || {
         let shared = Shared::new(2, 2);
         let sent = shared.send(chunk(0), 7);
-        assert_eq!(shared.serve(1, chunk(1)), Some(7));
+        let seen = shared.begin_stream(sent, 1, chunk(1));
         let theirs = Arc::clone(&shared);
-        let server = thread::spawn(move || theirs.call().give_up(sent.token, 1));
-        let seen = shared.call().state();
-        assert!(shared.call().taken(seen, Some(1)));
-        let in_vain = shared.call().asks_in_vain(sent.token);
-        let failed = server.join().unwrap();
-        assert!(failed || in_vain, "it waits for ever");
+        let server = thread::spawn(move || {
+            if theirs.call().give_up(sent.token, 1) {
+                wake_one((theirs.call().waiting, 1), &theirs.wakes[0]);
+            }
+        });
+        if shared.call().expect_more(seen, 1, || true) {
+            shared.sleep_of_client(State { stage: Stage::Claimed(1), ..seen });
+        }
+        assert_eq!(shared.call().state().stage, Stage::Failed(Failure::Dropped));
+        server.join().unwrap();
     });
 }
 
-/// A client that sleeps for its reply is woken (P1, P2 of `wait.rs`).
+/// A client that sleeps for room in a full queue is woken (Q2, G3 of `wait.rs`).
 #[test]
-fn models_no_wake_of_a_client_is_missed() {
+fn models_no_wake_at_a_full_queue_is_missed() {
+    explore(3, || {
+        let shared = Shared::new(1, 0);
+        let waiting = Arc::new([Word::new(0)]);
+        let put = |index| shared.queue().put(chunk(index), &Cell::new(0));
+        assert!(put(0).is_ok() && put(1).is_ok() && put(2).is_err());
+        let (theirs, asked) = (Arc::clone(&shared), Arc::clone(&waiting));
+        let server = thread::spawn(move || {
+            assert_eq!(theirs.queue().take(|_| true), Taken::Claimed);
+            wake_any(&*asked, &theirs.wakes[0]);
+        });
+        while !shared.queue().has_room() {
+            sleep_until((&waiting[0], 1), &shared.wakes[0], LONG, || shared.queue().has_room());
+        }
+        server.join().unwrap();
+        assert!(put(2).is_ok());
+    });
+}
+
+const LIVE: u64 = 2;
+const RECOVERING: u64 = 3;
+const EPOCH: u64 = 1 << 32;
+
+/// A server that sent a part of a stream is recovered, and another comes in its place, while the client asks for more: the call has one
+/// end, and the client gets to know it.
+#[test]
+fn models_a_stream_of_a_dead_server_ends_once() {
+    for comes_another in [false, true] {
+        explore(3, move || {
+            let shared = Shared::new(2, 2);
+            let sent = shared.send(chunk(0), 7);
+            let seen = shared.begin_stream(sent, 1, chunk(1));
+            let status = Arc::new(Word::new(LIVE));
+            let (theirs, theirs_status) = (Arc::clone(&shared), Arc::clone(&status));
+            let recoverer = thread::spawn(move || {
+                // The order is that of `topic/recover.rs` and `topic/join.rs`.
+                theirs_status.store(RECOVERING, Ordering::Relaxed);
+                let ends = Cell::new(0);
+                let calls = || std::iter::once((0, theirs.call()));
+                fail_calls(1, calls, |_, call| {
+                    ends.set(ends.get() + 1);
+                    wake_one((call.waiting, 1), &theirs.wakes[0]);
+                });
+                if comes_another {
+                    theirs_status.store(EPOCH | LIVE, Ordering::Release);
+                }
+                ends.get()
+            });
+            let is_there = shared.call().expect_more(seen, 1, || {
+                shared.steps.step();
+                status.load(Ordering::Acquire) == LIVE
+            });
+            if is_there {
+                shared.sleep_of_client(State { stage: Stage::Claimed(1), ..seen });
+            }
+            assert_eq!(shared.call().state(), State { stage: Stage::Failed(Failure::Died), ..seen });
+            let ends = recoverer.join().unwrap();
+            assert!(ends == 1 || !is_there, "who ended it?");
+        });
+    }
+}
+
+/// A server that sleeps until the part before was taken is woken, and so is its client, who sleeps until the next part comes (P1, P2 of
+/// `wait.rs`).
+#[test]
+fn models_no_wake_within_a_stream_is_missed() {
+    explore(3, || {
+        let shared = Shared::new(2, 3);
+        let sent = shared.send(chunk(0), 7);
+        let seen = shared.begin_stream(sent, 1, chunk(1));
+        let theirs = Arc::clone(&shared);
+        let server = thread::spawn(move || {
+            let call = theirs.call();
+            while call.is(seen) {
+                sleep_until((call.eager, 1), &theirs.wakes[1], LONG, || !call.is(seen));
+            }
+            theirs.send_part(sent.token, 1, chunk(2));
+        });
+        assert!(shared.call().expect_more(seen, 1, || true));
+        wake_one((shared.call().eager, 1), &shared.wakes[1]);
+        let next = shared.sleep_of_client(State { stage: Stage::Claimed(1), ..seen });
+        assert_eq!(next, Stage::Answered(chunk(2)));
+        server.join().unwrap();
+    });
+}
+
+/// A client that sleeps for its reply is woken, and so is the server that sleeps for the request (P1, P2 of `wait.rs`).
+#[test]
+fn models_no_wake_of_a_call_is_missed() {
     explore(3, || {
         let shared = Shared::new(2, 2);
-        let sent = shared.send(chunk(0), 7);
-        let wakes = Arc::new(Word::new(0));
-        let (theirs, count) = (Arc::clone(&shared), Arc::clone(&wakes));
+        let bits = Arc::new([Word::new(0)]);
+        let (theirs, their_bits) = (Arc::clone(&shared), Arc::clone(&bits));
         let server = thread::spawn(move || {
-            assert_eq!(theirs.serve(1, chunk(1)), Some(7));
-            barrier_after_rmw();
-            let waiting = theirs.call().waiting;
-            if waiting.load(Ordering::SeqCst) != 0 && waiting.swap(0, Ordering::SeqCst) != 0 {
-                count.fetch_add(1, Ordering::SeqCst);
+            while !theirs.queue().has_some() {
+                sleep_until((&their_bits[0], 1), &theirs.wakes[1], LONG, || theirs.queue().has_some());
             }
+            assert_eq!(theirs.serve(1, chunk(1)), Some(7));
+            wake_one((theirs.call().waiting, 1), &theirs.wakes[0]);
         });
-        let before = wakes.load(Ordering::Acquire);
-        store_then_barrier(shared.call().waiting, 1);
-        let seen = shared.call().state();
-        let sleeps = !matches!(seen.stage, Stage::Answered(_)) && wakes.load(Ordering::SeqCst) == before;
-        server.join().unwrap();
-        assert!(!sleeps || wakes.load(Ordering::SeqCst) != before, "it sleeps on");
+        let sent = shared.send(chunk(0), 7);
+        wake_any(&*bits, &shared.wakes[1]);
+        let mut seen = sent;
+        while !matches!(seen.stage, Stage::Answered(_)) {
+            seen.stage = shared.sleep_of_client(seen);
+        }
         assert!(shared.take_reply(sent, 7));
+        server.join().unwrap();
+    });
+}
+
+/// A client dies at any moment. Its request's memory is adopted when nothing names it and nobody holds it, its server takes its reply's
+/// back, and the next client in its place gets its own reply.
+#[test]
+fn models_a_dead_clients_call_is_nobodys() {
+    explore(3, || {
+        let shared = Shared::new(2, 4);
+        let sent = shared.send(chunk(0), 7);
+        let theirs = Arc::clone(&shared);
+        let server = thread::spawn(move || {
+            let served = theirs.serve(1, chunk(1));
+            // As its `take_back`; what it couldn't send it has still.
+            let reply = State { token: sent.token, stage: Stage::Answered(chunk(1)) };
+            if served != Some(8) && theirs.call().state() != reply && theirs.is_free(chunk(1)) {
+                theirs.write(chunk(1), 0);
+            }
+            served
+        });
+        shared.call().abandon();
+        assert_eq!(shared.call().chunk(), None);
+        if shared.is_free(chunk(0)) {
+            shared.write(chunk(0), 0);
+        }
+        let next = shared.send(chunk(2), 8);
+        let served = server.join().unwrap();
+        assert_eq!(shared.take_reply(next, 8), served == Some(8));
+        if served != Some(8) {
+            assert_eq!(shared.serve(1, chunk(3)), Some(8), "the next call is lost");
+            assert!(shared.take_reply(next, 8));
+        }
     });
 }

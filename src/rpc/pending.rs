@@ -9,15 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::call::{Call, CallId, Failure, Stage, State};
 use super::client::Client;
+use super::longest_until;
 use super::member::Info;
-use super::LONGEST_SLEEP;
 use crate::error::{Error, Result};
 use crate::pool::{Chunk, Message};
 use crate::ring::ChunkId;
-use crate::sync::{fence, Ordering};
 use crate::topic::is_live_server;
 use crate::topic::layout::status;
-use crate::wait::{say_that_one_waits, sleep_until, wake_one};
+use crate::wait::{say_that_one_waits, sleep_at_gate, sleep_until, wake_one};
 
 /// Between two looks of those that don't sleep. Tasks are woken a sleep after the last time at the latest, maybe just before this.
 pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
@@ -33,6 +32,8 @@ pub struct Pending<'a> {
     pub(super) function: u64,
     /// When one that doesn't sleep last looked for the dead.
     pub(super) looked: Option<Instant>,
+    /// The queue was full, and the call is IDLE: each look tries to put it there.
+    pub(super) is_unsent: bool,
     /// Of a stream, one reply was taken: the request isn't sent again, since its replies would come again.
     pub(super) has_begun: bool,
     pub(super) is_over: bool,
@@ -51,9 +52,8 @@ impl<'a> Pending<'a> {
     ///
     /// # Errors
     /// [`Error::Remote`] when the server's function failed; [`Error::PeerDied`], [`Error::NoReply`]; [`Error::NoServer`] when the last
-    /// server died before one had begun, unless the option `wait_for_server` is set; [`Error::QueueFull`] when the request can't be sent
-    /// to another one, with the option `idempotent`; [`Error::NoHold`] when as many replies are held as may be: release one and ask
-    /// again; [`Error::Corrupt`], [`Error::Os`], [`Error::Forked`].
+    /// server died before one had begun, unless the option `wait_for_server` is set; [`Error::NoHold`] when as many replies are held as
+    /// may be: release one and ask again; [`Error::Corrupt`], [`Error::Os`], [`Error::Forked`].
     pub fn try_reply(&mut self) -> Result<Option<Reply<'a>>> {
         match self.look()? {
             Progress::Reply(reply) => Ok(Some(reply)),
@@ -62,7 +62,8 @@ impl<'a> Pending<'a> {
         }
     }
 
-    /// The reply; waits for it as long as it takes. Of a stream: the next one.
+    /// The reply; waits for it as long as it takes. Of a stream: the next one. The call ends with this, also where another try could have
+    /// had the reply ([`Error::NoHold`], [`Error::Os`]): [`next`](Self::next) keeps it then.
     ///
     /// # Errors
     /// Those of [`try_reply`](Self::try_reply); [`Error::NoReply`] after the last one of a stream.
@@ -111,18 +112,20 @@ impl<'a> Pending<'a> {
                 Progress::End => return Ok(None),
                 Progress::None(seen) => seen,
             };
+            let topic = &self.client.member.topic;
             let call = self.client.call_words(self.index)?;
+            let has_room = || topic.queue().has_room();
             let mut spin = self.client.spin.get();
-            let changed = spin.until(|| call.state() != seen);
+            let changed = match seen.stage {
+                Stage::Idle => spin.until(has_room),
+                _ => spin.until(|| call.state() != seen),
+            };
             self.client.spin.set(spin);
             // Also when it changes all the time, which takes damage.
             if changed && deadline.is_none_or(|deadline| Instant::now() < deadline) {
                 continue;
             }
-            let left = match deadline {
-                None => LONGEST_SLEEP,
-                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-            };
+            let left = longest_until(deadline);
             if left.is_zero() {
                 self.look_for_the_dead_at_times(seen)?;
                 return match self.look()? {
@@ -130,9 +133,17 @@ impl<'a> Pending<'a> {
                     Progress::End | Progress::None(_) => Ok(None),
                 };
             }
-            let topic = &self.client.member.topic;
-            let wakes = topic.own_wakes(topic.index());
-            if !sleep_until((call.waiting, 1), wakes, left.min(LONGEST_SLEEP), || !call.is(seen)) {
+            let changed = match seen.stage {
+                Stage::Idle => {
+                    sleep_at_gate(topic, left, has_room);
+                    has_room()
+                }
+                _ => {
+                    let wakes = topic.own_wakes(topic.index());
+                    sleep_until((call.waiting, 1), wakes, left, || !call.is(seen))
+                }
+            };
+            if !changed {
                 self.look_for_the_dead(seen)?;
             }
         }
@@ -155,7 +166,7 @@ impl<'a> Pending<'a> {
         let client = self.client;
         match seen.stage {
             Stage::Claimed(server) => self.look_for(server, seen),
-            Stage::Queued => {
+            Stage::Queued | Stage::Idle => {
                 let is_served = client.is_served_by_the_living()?;
                 if client.member.topic.queue().is_damaged() {
                     return Err(self.damaged());
@@ -212,6 +223,7 @@ impl<'a> Pending<'a> {
                     Failure::Unknown => Err(self.damaged()),
                 }
             }
+            Stage::Idle if self.is_unsent => self.enqueue(),
             Stage::Idle | Stage::Unknown => Err(self.damaged()),
         }
     }
@@ -258,19 +270,13 @@ impl<'a> Pending<'a> {
         let topic = &self.client.member.topic;
         let server = info.server();
         self.has_begun = true;
-        call.taken(seen, Some(server));
-        if call.asks_in_vain(self.token) {
-            call.fail(self.token, server, Failure::Dropped);
-            return;
+        let serves = || {
+            let status = topic.status(server);
+            is_live_server(status) && info.is_from(status)
+        };
+        if call.expect_more(seen, server, serves) {
+            wake_one((call.eager, 1), topic.own_wakes(server));
         }
-        // With the fence of `fail_calls`: either the recoverer finds the call, or its server's status is another one here.
-        fence(Ordering::SeqCst);
-        let status = topic.status(server);
-        if !(is_live_server(status) && info.is_from(status)) {
-            call.fail(self.token, server, Failure::Died);
-            return;
-        }
-        wake_one((call.eager, 1), topic.own_wakes(server));
     }
 
     /// Sends the request once more, to another server.
@@ -280,9 +286,15 @@ impl<'a> Pending<'a> {
             self.finish();
             return Err(self.client.no_server());
         }
+        self.enqueue()
+    }
+
+    /// Puts the request into the queue, if there is room.
+    fn enqueue(&mut self) -> Result<Progress<'a>> {
         match self.client.enqueue(self.index, &self.chunk, self.len, self.function) {
             Ok(state) => {
                 self.token = state.token;
+                self.is_unsent = state.stage == Stage::Idle;
                 Ok(Progress::None(state))
             }
             Err(error) => {
@@ -321,7 +333,8 @@ impl<'a> Pending<'a> {
 /// The reply, as [`wait`](Pending::wait) gives it; of a stream the next one. Ready again after that: a stream's next ones are awaited by
 /// `&mut pending`.
 ///
-/// The first of a client's futures that has to wait starts a thread, which wakes the tasks and ends with the client.
+/// The first of a client's futures that has to wait starts a thread, which wakes the tasks, sleeps while there are none, takes no signals
+/// and ends with the client.
 ///
 /// ```
 /// # fn block_on<F: std::future::Future>(future: F) -> F::Output { // any executor does

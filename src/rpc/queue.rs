@@ -12,10 +12,12 @@
 //! is one compare-and-swap of its state. A client that finds the queue full passes over what is stale at its head, too: there may be no
 //! server that does.
 //!
+//! Clients that wait for room sleep as publishers do before a shut gate, on the same words (`wait.rs`): G2 is Q2, by a server.
+//!
 //! | point | where | pairs with |
 //! |---|---|---|
 //! | Q1 | `put`'s load of `head`, Acquire, now or at an earlier call | Q2: whoever took what was in the slot has read it |
-//! | Q2 | `head` CAS, Release | Q1 |
+//! | Q2 | `head` CAS, Release; SeqCst for those who wait for room | Q1 |
 //! | W1, T1 | as in the ring; the call's state is QUEUED before W1 | `take`'s load of the slot, Acquire: who sees the slot sees the state |
 
 use std::cell::Cell;
@@ -93,7 +95,7 @@ impl<'a> Queue<'a> {
             let claimed = claim(call);
             // Q2. Relaxed on failure: somebody else moved it.
             let _ =
-                self.head.compare_exchange(raw, head.wrapping_add(1), Ordering::Release, Ordering::Relaxed);
+                self.head.compare_exchange(raw, head.wrapping_add(1), Ordering::SeqCst, Ordering::Relaxed);
             if claimed {
                 return Taken::Claimed;
             }
@@ -127,11 +129,17 @@ impl<'a> Queue<'a> {
         self.ring.is_filled(self.head())
     }
 
-    /// Whether `head` is beyond the end, against Q1: somebody wrote over it, and nothing will ever be taken.
+    /// Whether there is room for one more: after G3 for those who wait for it.
+    pub(crate) fn has_room(&self) -> bool {
+        self.len() < self.ring.capacity()
+    }
+
+    /// Whether `head` is beyond the end, or more than a lap behind it, against Q1: somebody wrote over it, and nothing will ever be
+    /// taken, or put in.
     pub(crate) fn is_damaged(&self) -> bool {
-        let head = self.head();
-        // The end after the head: it was there before the head could come to it.
-        head > self.ring.end()
+        // The end before the head and after it: each was there before the other could come so far.
+        let (before, head) = (self.ring.end(), self.head());
+        before.saturating_sub(head) > self.ring.capacity() || head > self.ring.end()
     }
 
     /// How many entries wait to be taken, stale ones included.

@@ -2,11 +2,12 @@
 //! A request in hand, as its server sees it, and its replies being written.
 
 use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
 
 use super::call::{Call, CallId, Stage, State};
+use super::longest_until;
 use super::member::{bytes, bytes_mut, Info};
 use super::server::Server;
-use super::LONGEST_SLEEP;
 use crate::error::Result;
 use crate::pool::{Chunk, Message};
 use crate::ring::ChunkId;
@@ -81,13 +82,33 @@ impl<'a> Request<'a> {
     /// # Errors
     /// Those of [`loan`](Self::loan).
     pub fn send_part(&mut self, part: &[u8]) -> Result<bool> {
-        // Before the loan: the part before comes back by that.
-        if !self.wait_until_wanted()? {
-            return Ok(false);
-        }
-        let mut draft = self.draft(part.len())?;
-        draft.copy_from_slice(part);
-        Ok(self.answer(draft, Info::MORE))
+        self.send_part_until(part, None).map(ended)
+    }
+
+    /// The same, but waits no longer than `timeout`. `None`: the client hadn't taken the one before in that time, and `part` wasn't sent;
+    /// the request goes on.
+    ///
+    /// ```
+    /// # let root = tempfile::tempdir()?; std::env::set_var("SHM_ROOT", root.path());
+    /// use std::time::Duration;
+    /// let (server, client) = (shm::Server::new("list")?, shm::Client::new("list")?);
+    /// let mut pending = client.send(b"all")?;
+    /// let mut request = server.receive()?;
+    /// assert_eq!(request.send_part_timeout(b"1", Duration::from_millis(1))?, Some(true));
+    /// assert_eq!(request.send_part_timeout(b"2", Duration::from_millis(1))?, None); // nobody has taken the first one
+    /// assert_eq!(pending.next()?.as_deref(), Some(&b"1"[..]));
+    /// assert_eq!(request.send_part_timeout(b"2", Duration::from_millis(1))?, Some(true));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`loan`](Self::loan).
+    pub fn send_part_timeout(&mut self, part: &[u8], timeout: Duration) -> Result<Option<bool>> {
+        self.send_part_until(part, Instant::now().checked_add(timeout))
+    }
+
+    pub(crate) fn send_part_until(&mut self, part: &[u8], deadline: Option<Instant>) -> Result<Option<bool>> {
+        self.copy_until(part, Info::MORE, deadline)
     }
 
     /// Ends a stream of replies; waits until the client has taken the last one. False: the call is over.
@@ -95,18 +116,38 @@ impl<'a> Request<'a> {
     /// # Errors
     /// Those of [`loan`](Self::loan).
     pub fn finish(mut self) -> Result<bool> {
-        self.try_finish()
+        self.finish_until(None).map(ended)
     }
 
-    /// The same; on an error the request isn't given up.
-    pub(crate) fn try_finish(&mut self) -> Result<bool> {
-        let draft = self.draft(0)?;
-        self.send(draft, Info::END)
+    /// The same, but waits no longer than `timeout`, and gives the request back when the client hadn't taken the last one in that time.
+    ///
+    /// # Errors
+    /// Those of [`finish`](Self::finish).
+    pub fn finish_timeout(mut self, timeout: Duration) -> Result<std::result::Result<bool, Self>> {
+        let finished = self.finish_until(Instant::now().checked_add(timeout))?;
+        Ok(finished.ok_or(self))
+    }
+
+    /// The same; on an error the request isn't given up. `None`: not until `deadline`.
+    pub(crate) fn finish_until(&mut self, deadline: Option<Instant>) -> Result<Option<bool>> {
+        self.copy_until(&[], Info::END, deadline)
+    }
+
+    /// Sends a copy of `reply` when one is wanted. `None`: not until `deadline`.
+    fn copy_until(&mut self, reply: &[u8], flags: u64, deadline: Option<Instant>) -> Result<Option<bool>> {
+        // Before the loan: the part before comes back by that.
+        let wanted = self.wait_until_wanted(deadline)?;
+        if wanted != Some(true) {
+            return Ok(wanted);
+        }
+        let mut draft = self.draft(reply.len())?;
+        draft.copy_from_slice(reply);
+        Ok(Some(self.answer(draft, flags)))
     }
 
     #[inline]
     fn send(&mut self, draft: Draft<'a>, flags: u64) -> Result<bool> {
-        Ok(self.wait_until_wanted()? && self.answer(draft, flags))
+        Ok(self.wait_until_wanted(None).map(ended)? && self.answer(draft, flags))
     }
 
     /// Which of the service's functions is meant, as the client said with [`RequestLoan::set_function`](crate::RequestLoan::set_function).
@@ -128,34 +169,46 @@ impl<'a> Request<'a> {
         self.server.member.topic.call(self.id.client, self.id.index)
     }
 
-    /// Waits until the client wants a reply: at once but within a stream. False: it wants none any more.
-    pub(crate) fn wait_until_wanted(&self) -> Result<bool> {
+    /// Waits until the client wants a reply: at once but within a stream. False: it wants none any more. `None`: not until `deadline`.
+    pub(crate) fn wait_until_wanted(&self, deadline: Option<Instant>) -> Result<Option<bool>> {
         let topic = &self.server.member.topic;
         let claimed = State { token: self.id.token, stage: Stage::Claimed(topic.index()) };
-        let Some(call) = self.call() else { return Ok(false) };
+        let Some(call) = self.call() else { return Ok(Some(false)) };
         loop {
             topic.token().check()?;
             let seen = call.state();
             if seen == claimed {
-                return Ok(true);
+                return Ok(Some(true));
             }
             // What this server didn't send nobody takes: then the word was damaged.
             if seen.token != claimed.token || self.part.map(Stage::Answered) != Some(seen.stage) {
-                return Ok(false);
+                return Ok(Some(false));
             }
             let mut spin = self.server.spin.get();
             let changed = spin.until(|| call.state() != seen);
             self.server.spin.set(spin);
-            let wakes = topic.own_wakes(topic.index());
-            if !changed && !sleep_until((call.eager, 1), wakes, LONGEST_SLEEP, || !call.is(seen)) {
-                // A dead client's calls are ended by recovering it.
-                topic.recover_if_dead(self.id.client)?;
-                // The status first: a recoverer changes it before and after the state, and may be stopped in between.
-                if !is_live_client(topic.status(self.id.client)) && call.is(seen) {
-                    return Ok(false);
-                }
+            if changed {
+                continue;
+            }
+            let (left, wakes) = (longest_until(deadline), topic.own_wakes(topic.index()));
+            if !left.is_zero() && sleep_until((call.eager, 1), wakes, left, || !call.is(seen)) {
+                continue;
+            }
+            // Also when nothing is left: one that never sleeps learns of it, too. A dead client's calls are ended by recovering it.
+            topic.recover_if_dead(self.id.client)?;
+            // The status first: a recoverer changes it before and after the state, and may be stopped in between.
+            if !is_live_client(topic.status(self.id.client)) && call.is(seen) {
+                return Ok(Some(false));
+            }
+            if left.is_zero() && call.is(seen) {
+                return Ok(None);
             }
         }
+    }
+
+    /// Sends `draft` as one of several replies when one is wanted. False: the call is over.
+    pub(crate) fn answer_part(&mut self, draft: Draft<'a>) -> bool {
+        self.answer(draft, Info::MORE)
     }
 
     /// Replies with `draft` when a reply is wanted. False: the call is over.
@@ -177,6 +230,12 @@ impl<'a> Request<'a> {
         member.fetch_next(chunk.size);
         true
     }
+}
+
+/// What a wait without a deadline gave, which isn't `None`.
+#[inline]
+fn ended(waited: Option<bool>) -> bool {
+    waited == Some(true)
 }
 
 impl Deref for Request<'_> {
@@ -245,6 +304,48 @@ impl<'a> ReplyLoan<'a> {
     pub fn send(self) -> Result<bool> {
         let ReplyLoan { mut request, draft } = self;
         request.send(draft, 0)
+    }
+
+    /// Sends what was written as one of several replies, and gives the request back for the next one; waits as [`Request::send_part`]
+    /// does. `None`: the call is over.
+    ///
+    /// ```
+    /// # let root = tempfile::tempdir()?; std::env::set_var("SHM_ROOT", root.path());
+    /// let (server, client) = (shm::Server::new("list")?, shm::Client::new("list")?);
+    /// let mut pending = client.send(b"all")?;
+    /// let mut part = server.receive()?.loan(1)?;
+    /// part[0] = b'1';
+    /// let request = part.send_part()?.expect("nobody has cancelled it");
+    /// assert_eq!(pending.next()?.as_deref(), Some(&b"1"[..]));
+    /// assert!(request.finish()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send): the request is given up then.
+    pub fn send_part(self) -> Result<Option<Request<'a>>> {
+        // Without a deadline it doesn't come back with the loan.
+        Ok(self.send_part_until(None)?.ok().flatten())
+    }
+
+    /// The same, but waits no longer than `timeout`, and gives the loan back when the client hadn't taken the part before in that time.
+    ///
+    /// # Errors
+    /// Those of [`send_part`](Self::send_part).
+    pub fn send_part_timeout(
+        self,
+        timeout: Duration,
+    ) -> Result<std::result::Result<Option<Request<'a>>, Self>> {
+        self.send_part_until(Instant::now().checked_add(timeout))
+    }
+
+    fn send_part_until(
+        self,
+        deadline: Option<Instant>,
+    ) -> Result<std::result::Result<Option<Request<'a>>, Self>> {
+        let Some(is_wanted) = self.request.wait_until_wanted(deadline)? else { return Ok(Err(self)) };
+        let ReplyLoan { mut request, draft } = self;
+        Ok(Ok((is_wanted && request.answer_part(draft)).then_some(request)))
     }
 
     /// Replies that the function failed, in place of what was written: see [`Request::fail`].

@@ -7,15 +7,16 @@ use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use super::call::{named_by, CallId, Stage, State};
+use super::longest_until;
 use super::member::Member;
 use super::queue::Taken;
 use super::request::{Draft, Request};
-use super::LONGEST_SLEEP;
 use crate::error::{Error, Result};
 use crate::options::{MemoryInfo, ServerOptions};
 use crate::ring::ChunkId;
+use crate::sync::barrier_after_rmw;
 use crate::topic::Role;
-use crate::wait::{own_bit, sleep_until, Spin};
+use crate::wait::{own_bit, sleep_until, wake_gate, Spin};
 
 /// Sleeps in vain between two looks for dead participants: about a second.
 const SLEEPS_PER_LOOK: u32 = 50;
@@ -83,6 +84,9 @@ impl Server {
             found = self.claim(hold, entry);
             found.is_some()
         });
+        // Q2 came before, if there is room now that wasn't there.
+        barrier_after_rmw();
+        wake_gate(topic.gate_waiting(), topic.gate_wakes());
         match (taken, found) {
             (Taken::Claimed, Some((id, chunk))) => self.begin(id, chunk, hold).map(Some),
             (Taken::Damaged, _) => Err(self.damaged()),
@@ -155,15 +159,12 @@ impl Server {
             if came && deadline.is_none_or(|deadline| Instant::now() < deadline) {
                 continue;
             }
-            let left = match deadline {
-                None => LONGEST_SLEEP,
-                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-            };
+            let left = longest_until(deadline);
             if left.is_zero() {
                 return self.try_receive();
             }
             let ready = || topic.queue().has_some();
-            if !sleep_until(own_bit(topic), topic.wakes(), left.min(LONGEST_SLEEP), ready) {
+            if !sleep_until(own_bit(topic), topic.wakes(), left, ready) {
                 if topic.queue().is_damaged() {
                     return Err(self.damaged());
                 }

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::call::{Call, Failure, Stage, WORDS};
+use super::call::Stage;
 use super::queue::{Queue, Taken};
 use super::{Client, Pending, Server};
 use crate::options::{ClientOptions, ServerOptions};
@@ -17,46 +17,8 @@ use crate::sync::{Ordering, Word};
 use crate::topic::layout::{status, JOINED_OFFSET, STATUS_OFFSET};
 use crate::Error;
 
-const SERVER: u32 = 7;
-const CHUNK: ChunkId = ChunkId::NULL;
-
 fn words(count: usize) -> Vec<Word> {
     (0..count).map(|_| Word::new(0)).collect()
-}
-
-/// A call that `SERVER` has claimed; its token.
-fn claimed(call: &Call<'_>) -> u32 {
-    let state = call.queue(CHUNK);
-    assert!(call.claim(state, SERVER));
-    state.token
-}
-
-#[test]
-fn a_stream_given_up_stays_so_when_its_client_wakes_the_server() {
-    let words = words(WORDS);
-    let call = Call::new(&words);
-    let token = claimed(&call);
-    // The client took a reply, the server sends another, and gives up before that is taken: only then the client wakes it.
-    assert!(call.answer(token, SERVER, ChunkId::new(1, 0)));
-    assert!(!call.give_up(token, SERVER));
-    call.eager.swap(0, Ordering::SeqCst);
-    assert!(call.taken(call.state(), Some(SERVER)));
-    assert!(call.asks_in_vain(token));
-}
-
-#[test]
-fn a_server_that_comes_too_late_takes_nothing_back_that_another_said() {
-    let words = words(WORDS);
-    let call = Call::new(&words);
-    let old = claimed(&call);
-    call.end();
-    let token = claimed(&call);
-    assert!(call.answer(token, SERVER, ChunkId::new(1, 0)));
-    assert!(!call.give_up(token, SERVER));
-    assert!(!call.give_up(old, 8));
-    assert!(call.taken(call.state(), Some(SERVER)));
-    assert!(call.asks_in_vain(token));
-    assert!(call.fail(token, SERVER, Failure::Dropped));
 }
 
 #[test]
@@ -74,9 +36,47 @@ fn pair() -> (tempfile::TempDir, Client, Server) {
     let root = tempfile::tempdir().unwrap();
     let options = ClientOptions { root: Some(root.path().into()), ..Default::default() };
     let client = Client::with_options("s", &options).unwrap();
-    let options = ServerOptions { root: options.root, ..Default::default() };
-    let server = Server::with_options("s", &options).unwrap();
+    let server = server(&root);
     (root, client, server)
+}
+
+fn server(root: &tempfile::TempDir) -> Server {
+    let options = ServerOptions { root: Some(root.path().into()), memory: 1 << 20, ..Default::default() };
+    Server::with_options("s", &options).unwrap()
+}
+
+/// The server leaves with its last reply not taken, and another comes in its place.
+fn replaced(root: &tempfile::TempDir, old: Server) -> Server {
+    let place = old.member.topic.index();
+    drop(old);
+    let new = server(root);
+    assert_eq!(new.member.topic.index(), place);
+    new
+}
+
+#[test]
+fn a_stream_is_not_waited_for_from_who_came_in_its_servers_place() {
+    let (root, client, server) = pair();
+    let mut pending = client.send(b"all").unwrap();
+    let mut request = server.receive().unwrap();
+    assert!(request.send_part(b"1").unwrap());
+    // As a death would leave it: not given up.
+    std::mem::forget(request);
+    let _server = replaced(&root, server);
+    assert_eq!(&*pending.next().unwrap().unwrap(), b"1");
+    let learnt = pending.wait_timeout(Duration::from_secs(5));
+    assert!(matches!(learnt, Err(Error::PeerDied)), "{learnt:?}");
+}
+
+#[test]
+fn a_reply_that_was_not_taken_is_in_nobody_else_s_memory() {
+    let (root, client, server) = pair();
+    let pending = client.send(b"1").unwrap();
+    assert!(server.receive().unwrap().reply(b"reply").unwrap());
+    let server = replaced(&root, server);
+    let mut drafts: Vec<_> = std::iter::from_fn(|| server.draft(5).ok()).collect();
+    drafts.iter_mut().for_each(|draft| draft.fill(0xff));
+    assert_eq!(&*pending.wait().unwrap(), b"reply");
 }
 
 /// What the client whose call's word says that `server` has it gets.
@@ -207,6 +207,35 @@ fn nobody_waits_for_a_client_whose_recoverer_was_stopped() {
     assert!(request.send_part(b"1").unwrap());
     recovers_for_ever(&client, client.member.topic.index());
     assert!(!request.send_part(b"2").unwrap());
+}
+
+#[test]
+fn nobody_who_only_asks_waits_for_such_a_client_either() {
+    let (_root, client, server) = pair();
+    let _pending = client.send(b"all").unwrap();
+    let mut request = server.receive().unwrap();
+    assert!(request.send_part(b"1").unwrap());
+    recovers_for_ever(&client, client.member.topic.index());
+    assert_eq!(request.send_part_timeout(b"2", Duration::ZERO).unwrap(), Some(false));
+}
+
+#[test]
+fn who_waits_for_room_is_woken_by_the_first_who_makes_it() {
+    let (root, client, server) = pair();
+    let topic = &client.member.topic;
+    let words = || [topic.gate_waiting(), topic.gate_wakes()].map(|word| word.load(Ordering::SeqCst));
+    let options = ClientOptions { root: Some(root.path().into()), ..Default::default() };
+    let others: Vec<_> = (0..4).map(|_| Client::with_options("s", &options).unwrap()).collect();
+    let sent: Vec<_> = others.iter().flat_map(|other| (0..64).map(|_| other.send(b"1").unwrap())).collect();
+    assert!(matches!(client.send(b"1"), Err(Error::QueueFull { .. })));
+    assert_eq!(words(), [0, 0], "who doesn't wait doesn't say so");
+    assert!(client.call_timeout(b"1", Duration::from_millis(1)).unwrap().is_none());
+    assert_eq!(words(), [1, 0]);
+    drop(server.receive().unwrap());
+    assert_eq!(words(), [0, 1]);
+    drop(server.receive().unwrap());
+    assert_eq!(words(), [0, 1], "nobody waits any more");
+    drop(sent);
 }
 
 #[test]

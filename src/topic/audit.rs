@@ -8,7 +8,8 @@ use std::fmt;
 
 use super::join::{open_dir, open_peers, open_ring};
 use super::layout::{segment_name, status, SegmentState, SegmentWord, SLOTS_OFFSET, TAIL_OFFSET};
-use super::{create, name, segments_of, Files, Place, Role};
+use super::name::{self, Kind, Named};
+use super::{create, segments_of, Files, Place, Role};
 use crate::error::Result;
 use crate::options::RootOptions;
 use crate::os::dir::{Access, Dir};
@@ -20,19 +21,21 @@ use crate::sync::{load_acquire, Ordering};
 #[derive(Clone, Default, Debug)]
 #[non_exhaustive]
 pub struct Audit {
-    /// The topics and services, by name; before a service's stands `rpc:`.
+    /// The topics and services, in the order of their directories' names.
     pub topics: Vec<TopicAudit>,
-    /// Directories of topics that were never put in place, or are being taken away, and whose maker is dead.
+    /// Directories of topics or services that were never put in place, or are being taken away, and whose maker is dead.
     pub abandoned: Vec<String>,
     /// Names in the root that aren't the library's.
     pub foreign: Vec<String>,
 }
 
-/// What [`audit`] found of one topic.
+/// What [`audit`] found of one topic or service.
 #[derive(Clone, Default, Debug)]
 #[non_exhaustive]
 pub struct TopicAudit {
-    /// The topic's name.
+    /// Which of them.
+    pub kind: Kind,
+    /// Its name.
     pub name: String,
     /// Participants that are alive.
     pub living: u32,
@@ -62,21 +65,22 @@ impl fmt::Display for Finding {
 
 /// Looks through all topics and services of a root, and at the files and the words of each.
 ///
-/// It may run at any time and disturbs nobody, but is exact only while nobody joins, leaves, publishes or receives: what is in motion
-/// while it looks may be reported though nothing is wrong.
+/// It may run at any time and disturbs nobody, but is exact only while nobody joins, leaves, publishes, receives or calls: what is in
+/// motion while it looks may be reported though nothing is wrong.
 ///
 /// ```
 /// # let root = tempfile::tempdir()?; std::env::set_var("SHM_ROOT", root.path());
 /// let publisher = shm::Publisher::new("/greetings")?;
 /// let audit = shm::audit(&Default::default())?;
-/// assert_eq!((audit.topics[0].name.as_str(), audit.topics[0].living), ("/greetings", 1));
-/// assert!(audit.topics[0].findings.is_empty());
+/// let topic = &audit.topics[0];
+/// assert_eq!((topic.kind, topic.name.as_str(), topic.living), (shm::Kind::Topic, "/greetings", 1));
+/// assert!(topic.findings.is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
-/// [`Error::NotTrusted`](crate::Error::NotTrusted) and [`Error::Os`](crate::Error::Os) for the root. What can't be read of a topic is a
-/// finding, and a root that isn't there has no topics.
+/// [`Error::NotTrusted`](crate::Error::NotTrusted) and [`Error::Os`](crate::Error::Os) for the root. What can't be read of one of them is
+/// a finding, and a root that isn't there has none.
 pub fn audit(options: &RootOptions) -> Result<Audit> {
     let root_path = options.path()?;
     let mut audit = Audit::default();
@@ -85,9 +89,9 @@ pub fn audit(options: &RootOptions) -> Result<Audit> {
         root.names()?.into_iter().map(|name| name.to_string_lossy().into_owned()).collect();
     names.sort_unstable();
     for file in names {
-        if let Some(name) = name::unescape(&file) {
+        if let Some(named) = name::unescape(&file) {
             let place = Place { root: root_path.clone(), name: file };
-            match audit_topic(name, &place, &root) {
+            match audit_topic(named, &place, &root) {
                 Some(topic) => audit.topics.push(topic),
                 // A directory without `peers` is what a removal leaves last.
                 None if root.open_dir(&place.name).is_ok() => audit.abandoned.push(place.name),
@@ -105,8 +109,8 @@ pub fn audit(options: &RootOptions) -> Result<Audit> {
 }
 
 /// `None` when the topic is gone.
-fn audit_topic(name: String, place: &Place, root: &Dir) -> Option<TopicAudit> {
-    let mut report = TopicAudit { name, ..TopicAudit::default() };
+fn audit_topic(Named { kind, name }: Named, place: &Place, root: &Dir) -> Option<TopicAudit> {
+    let mut report = TopicAudit { kind, name, ..TopicAudit::default() };
     match open(place, root) {
         Ok(Some(files)) => Look { files: &files, report: &mut report }.at_everything(),
         Ok(None) => return None,

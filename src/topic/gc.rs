@@ -5,8 +5,9 @@
 //! may run at any time, several at once, beside anybody.
 
 use super::join::{open_dir, open_peers, open_ring, remove_unused};
+use super::name::{self, Named};
 use super::remove::delete;
-use super::{create, name, Files, Place, Role};
+use super::{create, Files, Place, Role};
 use crate::error::{Error, Result};
 use crate::options::RootOptions;
 use crate::os::dir::Dir;
@@ -15,36 +16,36 @@ use crate::os::dir::Dir;
 #[derive(Default, Debug)]
 #[non_exhaustive]
 pub struct Collected {
-    /// Topics that nobody used any more, which are gone now.
-    pub removed: Vec<String>,
-    /// Topics that somebody uses.
-    pub in_use: Vec<String>,
-    /// Participants that were dead, whose entries and holds were freed in topics that others use.
+    /// Topics and services that nobody used any more, which are gone now.
+    pub removed: Vec<Named>,
+    /// Topics and services that somebody uses.
+    pub in_use: Vec<Named>,
+    /// Participants that were dead, whose entries and holds were freed in what others use.
     pub recovered: usize,
-    /// Directories of topics, or of a root that a group shares, which were never put in place.
+    /// Directories of topics or services, or of a root that a group shares, which were never put in place.
     pub swept: usize,
-    /// Topics that were left alone, and why.
+    /// What was left alone, and why.
     pub refused: Vec<Error>,
 }
 
-/// Takes away what the dead left in a root: topics that nobody uses, topics that were never finished, and in topics that are in
-/// use the entries and the holds of the dead. Never what is in use.
+/// Takes away what the dead left in a root: topics and services that nobody uses, those that were never finished, and in those that are
+/// in use the entries and the holds of the dead. Never what is in use.
 ///
-/// The root is for topics alone: an empty directory in it is taken for what a removal left, and goes.
+/// The root is for topics and services alone: an empty directory in it is taken for what a removal left, and goes.
 ///
-/// Nobody needs to call this: whoever joins a topic does the same for that one. It is for topics that nobody joins any more.
+/// Nobody needs to call this: whoever joins one does the same for it. It is for those that nobody joins any more.
 ///
 /// ```
 /// # let root = tempfile::tempdir()?; std::env::set_var("SHM_ROOT", root.path());
 /// let collected = shm::gc(&Default::default())?;
-/// for topic in &collected.removed {
-///     println!("removed {topic}");
+/// for gone in &collected.removed {
+///     println!("removed the {gone}"); // such as "removed the topic /greetings"
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
-/// [`Error::NotTrusted`] and [`Error::Os`] for the root. What can't be done to one topic is in [`Collected::refused`], and a root that
+/// [`Error::NotTrusted`] and [`Error::Os`] for the root. What can't be done to one of them is in [`Collected::refused`], and a root that
 /// isn't there has nothing to take away.
 pub fn gc(options: &RootOptions) -> Result<Collected> {
     let root_path = options.path()?;
@@ -54,11 +55,11 @@ pub fn gc(options: &RootOptions) -> Result<Collected> {
     let mut files: Vec<_> = root.names()?.into_iter().filter_map(|name| name.into_string().ok()).collect();
     files.sort_unstable();
     for file in files {
-        let Some(name) = name::unescape(&file) else { continue };
+        let Some(named) = name::unescape(&file) else { continue };
         let place = Place { root: root_path.clone(), name: file };
         match collect(&place, &root, &mut collected.recovered) {
-            Ok(Outcome::Removed) => collected.removed.push(name),
-            Ok(Outcome::InUse) => collected.in_use.push(name),
+            Ok(Outcome::Removed) => collected.removed.push(named),
+            Ok(Outcome::InUse) => collected.in_use.push(named),
             Ok(Outcome::NotThere) => {}
             Err(error) => collected.refused.push(error),
         }

@@ -45,7 +45,7 @@ use crate::os::lock::LockFile;
 use crate::os::map::Mapping;
 use crate::os::sharing::Sharing;
 use crate::ring::{ChunkId, Gated, Gates, Holder, Ring, SEGMENTS};
-use crate::rpc::call::{Call, Stage, WORDS};
+use crate::rpc::call::{Call, WORDS};
 use crate::rpc::queue::Queue;
 use crate::sync::{fence, Ordering, Word};
 use crate::wait::wake_gate;
@@ -57,6 +57,7 @@ pub(crate) use root::RootPath;
 
 pub use audit::{audit, Audit, Finding, TopicAudit};
 pub use gc::{gc, Collected};
+pub use name::{Kind, Named};
 
 /// Sizes when neither the topic exists nor the caller asks.
 const DEFAULTS: Geometry = Geometry { capacity: 64, participants: 128, holds: 8, calls: 0 };
@@ -182,7 +183,6 @@ pub(crate) struct Topic {
     files: Files,
     q: u32,
     token: Token,
-    /// Of a reliable subscriber: the first position that publishers keep for it.
     start: Option<u64>,
 }
 
@@ -261,6 +261,8 @@ impl Topic {
         self.token
     }
 
+    /// The first position that publishers keep for this participant. `None`: it isn't a reliable subscriber.
+    #[inline]
     pub(crate) fn start(&self) -> Option<u64> {
         self.start
     }
@@ -359,13 +361,13 @@ impl Topic {
         self.hot.wakes
     }
 
-    /// Not 0: a publisher waits for reliable subscribers.
+    /// Not 0: a publisher waits for reliable subscribers, or a client for room in the queue.
     #[inline]
     pub(crate) fn gate_waiting(&self) -> &Word {
         &self.hot.gate[0]
     }
 
-    /// Counts the wakes of such publishers; what they sleep on.
+    /// Counts the wakes of those; what they sleep on.
     pub(crate) fn gate_wakes(&self) -> &Word {
         &self.hot.gate[1]
     }
@@ -454,12 +456,7 @@ impl Peers {
     }
 
     fn chunks_of_calls(&self) -> impl Iterator<Item = ChunkId> + '_ {
-        self.calls().flat_map(|(_, call)| {
-            let stage = call.state().stage;
-            let request = matches!(stage, Stage::Queued | Stage::Claimed(_)).then(|| call.request());
-            let reply = if let Stage::Answered(chunk) = stage { Some(chunk) } else { None };
-            request.into_iter().chain(reply)
-        })
+        self.calls().filter_map(|(_, call)| call.chunk())
     }
 
     fn subscribers(&self) -> impl Iterator<Item = u32> + '_ {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A topic's name as a file name: every byte but letters, digits, `-`, `_` and inner `.` is percent-escaped.
+//! The name of a topic or a service as a file name: every byte but letters, digits, `-`, `_` and inner `.` is percent-escaped, and before
+//! a service's stands a `+`. No topic's begins with that, whatever it is called.
+
+use std::fmt;
 
 use percent_encoding::{percent_decode_str, utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
@@ -30,6 +33,41 @@ pub(crate) fn escape(name: &str) -> Result<String> {
     Err(Error::InvalidName { name: name.chars().take(64).collect(), reason })
 }
 
+/// What a name in a root stands for. A topic and a service may have the same name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub enum Kind {
+    /// Messages from publishers to subscribers.
+    #[default]
+    Topic,
+    /// Calls from clients to servers.
+    Service,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Topic => "topic",
+            Kind::Service => "service",
+        })
+    }
+}
+
+/// A topic or a service.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub struct Named {
+    /// Which of them.
+    pub kind: Kind,
+    /// The name, as it was opened.
+    pub name: String,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
 /// What the directories of services begin with: no topic's does, since it is escaped there.
 const SERVICE: char = '+';
 
@@ -43,11 +81,14 @@ pub(crate) fn escape_service(name: &str) -> Result<String> {
     Ok(file)
 }
 
-/// The topic whose directory is `file`, or `rpc:` and the service; `None` when it is neither's.
-pub(crate) fn unescape(file: &str) -> Option<String> {
-    let escaped = file.strip_prefix(SERVICE).unwrap_or(file);
+/// What the directory `file` is; `None` when it is neither a topic's nor a service's.
+pub(crate) fn unescape(file: &str) -> Option<Named> {
+    let (kind, escaped) = match file.strip_prefix(SERVICE) {
+        Some(escaped) => (Kind::Service, escaped),
+        None => (Kind::Topic, file),
+    };
     let name = percent_decode_str(escaped).decode_utf8().ok()?.into_owned();
-    (escape(&name).ok()? == escaped).then(|| if escaped == file { name } else { format!("rpc:{name}") })
+    (escape(&name).ok()? == escaped).then_some(Named { kind, name })
 }
 
 #[cfg(test)]
@@ -65,10 +106,12 @@ mod tests {
 
     #[test]
     fn file_names_become_names_again() {
-        for name in ["camera", "/camera/left.raw", "..", "größe", "a%b", " "] {
-            assert_eq!(unescape(&escape(name).unwrap()).unwrap(), name);
+        for name in ["camera", "/camera/left.raw", "..", "größe", "a%b", " ", "+camera", "rpc:camera"] {
+            let named = |kind| Named { kind, name: name.into() };
+            assert_eq!(unescape(&escape(name).unwrap()), Some(named(Kind::Topic)));
+            assert_eq!(unescape(&escape_service(name).unwrap()), Some(named(Kind::Service)));
         }
-        for file in ["", ".new-0123", "a b", "a%2", "%61", "%ff", "%2f", "a%00"] {
+        for file in ["", ".new-0123", "a b", "a%2", "+", "++", "%61", "%ff", "%2f", "a%00"] {
             assert_eq!(unescape(file), None, "{file}");
         }
     }

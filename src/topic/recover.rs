@@ -10,8 +10,8 @@ use super::{segments_of, Files, Peers, Topic};
 use crate::error::Result;
 use crate::os::dir::Access;
 use crate::os::map::Mapping;
-use crate::rpc::call::{Call, Failure, Stage, State};
-use crate::sync::{fence, Ordering, Word};
+use crate::rpc::call::{self, Call};
+use crate::sync::{Ordering, Word};
 use crate::wait::wake_one;
 
 impl Files {
@@ -102,14 +102,7 @@ impl Files {
 impl Peers {
     /// Answers for a server that is gone: whoever waits for it learns that.
     fn fail_calls(&self, server: u32) {
-        // A client that asks a stream for more says so and then looks at the server's status; this comes after that was changed.
-        fence(Ordering::SeqCst);
-        for (client, call) in self.calls() {
-            let State { token, stage } = call.state();
-            if stage == Stage::Claimed(server) && call.fail(token, server, Failure::Died) {
-                self.wake_client(client, &call);
-            }
-        }
+        call::fail_calls(server, || self.calls(), |client, call| self.wake_client(client, &call));
     }
 
     /// Ends the calls of a client that is gone.

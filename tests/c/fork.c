@@ -81,9 +81,12 @@ static void child_of_services(struct service_handles ours) {
     CHECK_STATUS(shm_request_reply(ours.request, "x", 1), SHM_ERR_FORKED);
     CHECK_STATUS(shm_request_fail(ours.request, 1, "x"), SHM_ERR_FORKED);
     CHECK_STATUS(shm_request_send_part(ours.request, "x", 1), SHM_ERR_FORKED);
+    CHECK_STATUS(shm_request_send_part_timeout(ours.request, "x", 1, 0), SHM_ERR_FORKED);
     CHECK_STATUS(shm_request_finish(ours.request), SHM_ERR_FORKED);
+    CHECK_STATUS(shm_request_finish_timeout(ours.request, 0), SHM_ERR_FORKED);
     CHECK_STATUS(shm_reply_loan_create(ours.request, 1, &reply_loan), SHM_ERR_FORKED);
     CHECK_STATUS(shm_reply_loan_resize(ours.reply_loan, 1 << 20), SHM_ERR_FORKED);
+    CHECK_STATUS(shm_reply_loan_send_part(ours.reply_loan), SHM_ERR_FORKED);
     CHECK_STATUS(shm_reply_loan_send(ours.reply_loan), SHM_ERR_FORKED);
     CHECK(loan == NULL && pending == NULL && reply == NULL && request == NULL && reply_loan == NULL);
 

@@ -30,6 +30,45 @@ static void calls_on_no_handle(void) {
     CHECK(number == 7 && loan == UNTOUCHED && sample == UNTOUCHED && info.capacity == 7);
 }
 
+static void calls_without_a_tensor(void) {
+    struct DLManagedTensor *tensor = UNTOUCHED;
+    struct DLManagedTensorVersioned *newer = UNTOUCHED;
+    shm_tensor_type type = {sizeof type, NULL, 0, 1, 8, 1};
+    shm_publisher *publisher = new_publisher("/no_tensor", NULL);
+    shm_subscriber *subscriber = new_subscriber("/no_tensor", NULL);
+    shm_loan *loan;
+    uint64_t position = 7;
+
+    CHECK_STATUS(shm_sample_to_dlpack(NULL, &type, &tensor), SHM_ERR_NULL);
+    CHECK(strcmp(shm_last_error_message(), "sample is NULL") == 0);
+    CHECK_STATUS(shm_sample_to_dlpack_versioned(NULL, &type, &newer), SHM_ERR_NULL);
+    CHECK_STATUS(shm_loan_to_dlpack(NULL, &type, &tensor), SHM_ERR_NULL);
+    CHECK_STATUS(shm_loan_to_dlpack_versioned(NULL, &type, &newer), SHM_ERR_NULL);
+    CHECK_STATUS(shm_publisher_publish_dlpack(NULL, UNTOUCHED, &position), SHM_ERR_NULL);
+    CHECK_STATUS(shm_publisher_publish_dlpack(publisher, NULL, &position), SHM_ERR_NULL);
+    CHECK(strcmp(shm_last_error_message(), "tensor is NULL") == 0);
+
+    CHECK_STATUS(shm_publisher_publish(publisher, "x", 1, NULL), SHM_OK);
+    CHECK_STATUS(shm_publisher_loan(publisher, 1, &loan), SHM_OK);
+    shm_sample *sample = next_sample(subscriber);
+    CHECK_STATUS(shm_sample_to_dlpack(sample, NULL, &tensor), SHM_ERR_NULL);
+    CHECK(strcmp(shm_last_error_message(), "type is NULL") == 0);
+    CHECK_STATUS(shm_sample_to_dlpack_versioned(sample, NULL, &newer), SHM_ERR_NULL);
+    CHECK_STATUS(shm_sample_to_dlpack(sample, &type, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_sample_to_dlpack_versioned(sample, &type, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_loan_to_dlpack(loan, NULL, &tensor), SHM_ERR_NULL);
+    CHECK_STATUS(shm_loan_to_dlpack_versioned(loan, NULL, &newer), SHM_ERR_NULL);
+    CHECK_STATUS(shm_loan_to_dlpack(loan, &type, NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_loan_to_dlpack_versioned(loan, &type, NULL), SHM_ERR_NULL);
+    CHECK(tensor == UNTOUCHED && newer == UNTOUCHED && position == 7 && shm_sample_size(sample) == 1);
+    shm_dlpack_destroy(NULL);
+    shm_dlpack_destroy_versioned(NULL);
+    shm_sample_release(sample);
+    shm_loan_destroy(loan);
+    shm_subscriber_destroy(subscriber);
+    shm_publisher_destroy(publisher);
+}
+
 static void calls_on_no_service(void) {
     shm_request_loan *request_loan = UNTOUCHED;
     shm_pending *pending = UNTOUCHED;
@@ -44,6 +83,7 @@ static void calls_on_no_service(void) {
     CHECK_STATUS(shm_request_loan_resize(NULL, 1), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_loan_set_function(NULL, "x"), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_loan_send(NULL, &pending), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_loan_call(NULL, 0, &reply), SHM_ERR_NULL);
     CHECK(strcmp(shm_last_error_message(), "loan is NULL") == 0);
     CHECK_STATUS(shm_pending_try_reply(NULL, &reply), SHM_ERR_NULL);
     CHECK_STATUS(shm_pending_wait(NULL, 0, &reply), SHM_ERR_NULL);
@@ -56,9 +96,13 @@ static void calls_on_no_service(void) {
     CHECK(strcmp(shm_last_error_message(), "request is NULL") == 0);
     CHECK_STATUS(shm_request_fail(NULL, 1, "x"), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_send_part(NULL, "x", 1), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_send_part_timeout(NULL, "x", 1, 0), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_finish(NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_finish_timeout(NULL, 0), SHM_ERR_NULL);
     CHECK_STATUS(shm_reply_loan_create(NULL, 1, &reply_loan), SHM_ERR_NULL);
     CHECK_STATUS(shm_reply_loan_resize(NULL, 1), SHM_ERR_NULL);
+    CHECK_STATUS(shm_reply_loan_send_part(NULL), SHM_ERR_NULL);
+    CHECK_STATUS(shm_reply_loan_send_part_timeout(NULL, 0), SHM_ERR_NULL);
     CHECK_STATUS(shm_reply_loan_send(NULL), SHM_ERR_NULL);
     CHECK(strcmp(shm_last_error_message(), "loan is NULL") == 0);
     CHECK(request_loan == UNTOUCHED && pending == UNTOUCHED && reply == UNTOUCHED);
@@ -164,6 +208,7 @@ static void missing_outputs_of_services(void) {
     CHECK(pending == UNTOUCHED && reply == UNTOUCHED);
     shm_request_loan *loan = NULL;
     CHECK_STATUS(shm_client_loan(client, 0, &loan), SHM_OK);
+    CHECK_STATUS(shm_request_loan_call(loan, 0, NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_loan_send(loan, NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_loan_send(loan, &pending), SHM_OK);
     CHECK_STATUS(shm_server_try_receive(server, NULL), SHM_ERR_NULL);
@@ -175,6 +220,7 @@ static void missing_outputs_of_services(void) {
     CHECK(shm_request_size(request) == 0);
     CHECK_STATUS(shm_request_reply(request, NULL, 1), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_send_part(request, NULL, 1), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_send_part_timeout(request, NULL, 1, 0), SHM_ERR_NULL);
     CHECK_STATUS(shm_reply_loan_create(request, 1, NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_reply(request, NULL, 0), SHM_OK);
     CHECK_STATUS(shm_server_try_receive(server, &request), SHM_WOULD_BLOCK);
@@ -191,6 +237,7 @@ static void missing_outputs_of_services(void) {
 int main(void) {
     fresh_root();
     calls_on_no_handle();
+    calls_without_a_tensor();
     calls_on_no_service();
     values_of_nothing();
     missing_arguments();

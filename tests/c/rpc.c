@@ -122,7 +122,13 @@ static void limits(void) {
     pendings[0] = send_number(client, 0);
     pendings[1] = send_number(client, 1);
     CHECK_STATUS(shm_request_loan_send(loan, &none), SHM_ERR_QUEUE_FULL);
-    CHECK_STATUS(shm_client_call(client, "x", 1, 0, &no_reply), SHM_ERR_QUEUE_FULL);
+    CHECK_STATUS(shm_client_send(client, "x", 1, &none), SHM_ERR_QUEUE_FULL);
+    /* Who gives a time waits for room. */
+    CHECK_STATUS(shm_client_call(client, "x", 1, 0, &no_reply), SHM_TIMED_OUT);
+    CHECK_STATUS(shm_client_call(client, "x", 1, 1000000, &no_reply), SHM_TIMED_OUT);
+    shm_request_loan *waiting = NULL;
+    CHECK_STATUS(shm_client_loan(client, 1, &waiting), SHM_OK);
+    CHECK_STATUS(shm_request_loan_call(waiting, 1000000, &no_reply), SHM_TIMED_OUT);
     shm_request *in_hand = next_request(server), *no_request = UNTOUCHED;
     CHECK_STATUS(shm_server_try_receive(server, &no_request), SHM_ERR_NO_HOLD);
     CHECK_STATUS(shm_server_receive(server, &no_request), SHM_ERR_NO_HOLD);
@@ -137,6 +143,8 @@ static void limits(void) {
     CHECK_STATUS(shm_pending_wait(pendings[0], TEN_SECONDS, &reply), SHM_OK);
     CHECK_STATUS(shm_pending_try_reply(pendings[1], &no_reply), SHM_ERR_NO_HOLD);
     CHECK_STATUS(shm_pending_wait(pendings[1], TEN_SECONDS, &no_reply), SHM_ERR_NO_HOLD);
+    CHECK_STATUS(shm_client_call(client, "x", 1, TEN_SECONDS, &no_reply), SHM_ERR_NO_HOLD);
+    CHECK_STATUS(shm_server_try_receive(server, &no_request), SHM_WOULD_BLOCK);
     CHECK(no_reply == UNTOUCHED && memcmp(shm_reply_data(reply), "one", 3) == 0);
     shm_reply_release(reply);
     shm_pending_destroy(pendings[0]);
@@ -323,6 +331,48 @@ static void several_replies(void) {
     shm_client_destroy(client);
 }
 
+/* A client that takes nothing keeps a server no longer than that wants to wait. */
+static void parts_in_time(void) {
+    shm_client *client = new_client("/time", NULL);
+    shm_server *server = new_server("/time", NULL);
+    shm_pending *pending = send_number(client, 1);
+    shm_request *request = next_request(server);
+    CHECK_STATUS(shm_request_send_part_timeout(request, "1", 1, 0), SHM_OK);
+    CHECK_STATUS(shm_request_send_part_timeout(request, "x", 1, 0), SHM_TIMED_OUT);
+    CHECK_STATUS(shm_request_send_part_timeout(request, "x", 1, 1000000), SHM_TIMED_OUT);
+    CHECK_STATUS(shm_request_finish_timeout(request, 1000000), SHM_TIMED_OUT);
+    shm_reply_loan *loan = NULL;
+    CHECK_STATUS(shm_reply_loan_create(request, 1, &loan), SHM_OK);
+    memcpy(shm_reply_loan_data(loan), "2", 1);
+    CHECK_STATUS(shm_reply_loan_send_part_timeout(loan, 1000000), SHM_TIMED_OUT);
+    for (char part = '1'; part <= '3'; part++) {
+        shm_reply *reply = next_reply(pending);
+        CHECK(shm_reply_size(reply) == 1 && *(const char *)shm_reply_data(reply) == part);
+        shm_reply_release(reply);
+        if (part == '1') CHECK_STATUS(shm_reply_loan_send_part_timeout(loan, TEN_SECONDS), SHM_OK);
+        if (part != '2') continue;
+        CHECK_STATUS(shm_reply_loan_create(request, 1, &loan), SHM_OK);
+        memcpy(shm_reply_loan_data(loan), "3", 1);
+        CHECK_STATUS(shm_reply_loan_send_part(loan), SHM_OK);
+    }
+    CHECK_STATUS(shm_request_finish_timeout(request, SHM_WAIT_FOREVER), SHM_OK);
+    shm_reply *none = UNTOUCHED;
+    CHECK_STATUS(shm_pending_try_reply(pending, &none), SHM_END);
+    CHECK(none == UNTOUCHED);
+    shm_pending_destroy(pending);
+
+    pending = send_number(client, 1);
+    request = next_request(server);
+    CHECK_STATUS(shm_request_send_part(request, "1", 1), SHM_OK);
+    shm_pending_destroy(pending);
+    CHECK_STATUS(shm_reply_loan_create(request, 1, &loan), SHM_OK);
+    CHECK_STATUS(shm_reply_loan_send_part(loan), SHM_CANCELLED);
+    CHECK_STATUS(shm_request_send_part_timeout(request, "x", 1, TEN_SECONDS), SHM_CANCELLED);
+    CHECK_STATUS(shm_request_finish_timeout(request, TEN_SECONDS), SHM_CANCELLED);
+    shm_server_destroy(server);
+    shm_client_destroy(client);
+}
+
 /* Which of a service's functions a request is for. */
 static void functions(void) {
     shm_client *client = new_client("/functions", NULL);
@@ -358,9 +408,9 @@ static void functions(void) {
 
 static void *reply_to_calls(void *argument) {
     shm_server *server = argument;
-    for (int n = 0; n < 3; n++) {
+    for (int n = 0; n < 4; n++) {
         shm_request *request = next_request(server);
-        if (n == 0) CHECK_STATUS(shm_request_reply(request, "pong", 4), SHM_OK);
+        if (n == 0 || n == 3) CHECK_STATUS(shm_request_reply(request, "pong", 4), SHM_OK);
         if (n == 1) CHECK_STATUS(shm_request_finish(request), SHM_OK);
         if (n == 2) CHECK_STATUS(shm_request_fail(request, 3, "no"), SHM_OK);
     }
@@ -380,6 +430,12 @@ static void calls_that_wait(void) {
     CHECK_STATUS(shm_client_call(client, "ping", 4, TEN_SECONDS, &reply), SHM_END);
     CHECK_STATUS(shm_client_call(client, "ping", 4, TEN_SECONDS, &reply), SHM_ERR_REMOTE);
     CHECK(reply == UNTOUCHED && shm_last_error_code() == 3);
+    shm_request_loan *loan = NULL;
+    CHECK_STATUS(shm_client_loan(client, 4, &loan), SHM_OK);
+    memcpy(shm_request_loan_data(loan), "ping", 4);
+    CHECK_STATUS(shm_request_loan_call(loan, SHM_WAIT_FOREVER, &reply), SHM_OK);
+    CHECK(shm_reply_size(reply) == 4 && memcmp(shm_reply_data(reply), "pong", 4) == 0);
+    shm_reply_release(reply);
     CHECK(pthread_join(thread, NULL) == 0);
     shm_server_destroy(server);
     shm_client_destroy(client);
@@ -389,8 +445,9 @@ static void calls_that_wait(void) {
 static void destroyed_handles(void) {
     shm_client *client = new_client("/destroyed", NULL);
     shm_server *server = new_server("/destroyed", NULL);
-    shm_request_loan *loan = NULL;
+    shm_request_loan *loan = NULL, *called = NULL;
     CHECK_STATUS(shm_client_loan(client, 100, &loan), SHM_OK);
+    CHECK_STATUS(shm_client_loan(client, 100, &called), SHM_OK);
     memset(shm_request_loan_data(loan), 'x', 100);
     shm_pending *pendings[4];
     for (uint64_t n = 0; n < 4; n++) pendings[n] = send_number(client, n);
@@ -407,6 +464,9 @@ static void destroyed_handles(void) {
     CHECK_STATUS(shm_request_loan_send(loan, &none), SHM_ERR_CLOSED);
     CHECK(none == UNTOUCHED && ((char *)shm_request_loan_data(loan))[99] == 'x');
     shm_request_loan_destroy(loan);
+    shm_reply *no_reply = UNTOUCHED;
+    CHECK_STATUS(shm_request_loan_call(called, SHM_WAIT_FOREVER, &no_reply), SHM_ERR_CLOSED);
+    CHECK(no_reply == UNTOUCHED);
     memcpy(shm_reply_loan_data(reply_loan), "one", 3);
     CHECK_STATUS(shm_reply_loan_send(reply_loan), SHM_OK);
     CHECK_STATUS(shm_request_reply(requests[2], "two", 3), SHM_OK);
@@ -435,6 +495,7 @@ int main(void) {
     timeouts_and_cancellation();
     loans_of_ended_requests();
     several_replies();
+    parts_in_time();
     functions();
     calls_that_wait();
     destroyed_handles();

@@ -74,19 +74,21 @@ static bool same_summary(shm_audit_summary a, shm_audit_summary b) { return memc
 
 struct told {
     int count;
-    char topic[64], finding[256];
+    uint32_t kind;
+    char name[64], finding[256];
 };
 
-static void keep(const char *topic, const char *finding, void *user_data) {
+static void keep(uint32_t kind, const char *name, const char *finding, void *user_data) {
     struct told *told = user_data;
     told->count++;
-    snprintf(told->topic, sizeof told->topic, "%s", topic);
+    told->kind = kind;
+    snprintf(told->name, sizeof told->name, "%s", name);
     snprintf(told->finding, sizeof told->finding, "%s", finding);
 }
 
-static void never(const char *topic, const char *finding, void *user_data) {
+static void never(uint32_t kind, const char *name, const char *finding, void *user_data) {
     (void)user_data;
-    fprintf(stderr, "%s: %s\n", topic, finding);
+    fprintf(stderr, "%d %s: %s\n", (int)kind, name, finding);
     CHECK(false);
 }
 
@@ -152,7 +154,7 @@ static void damaged_topic(void) {
     struct told told = {0};
     shm_audit_summary summary = untouched_summary();
     CHECK_STATUS(shm_audit(NULL, keep, &told, &summary), SHM_OK);
-    CHECK(told.count == 1 && strcmp(told.topic, "/damaged") == 0);
+    CHECK(told.count == 1 && told.kind == SHM_KIND_TOPIC && strcmp(told.name, "/damaged") == 0);
     CHECK(strstr(told.finding, "peers is damaged") != NULL && strstr(told.finding, "(layout)") != NULL);
     CHECK(summary.topics == 1 && summary.findings == 1);
     shm_collected collected = collect();
@@ -174,9 +176,38 @@ static void many_findings(void) {
     shm_audit_summary summary = untouched_summary();
     CHECK_STATUS(shm_audit(NULL, keep, &told, &summary), SHM_OK);
     CHECK(told.count == 3 && summary.findings == 3);
-    CHECK(strcmp(told.topic, "many") == 0 && strstr(told.finding, "stranger") != NULL);
+    CHECK(strcmp(told.name, "many") == 0 && strstr(told.finding, "stranger") != NULL);
     for (int i = 0; i < 3; i++) CHECK(unlink(paths[i]) == 0);
     shm_publisher_destroy(publisher);
+}
+
+/* A topic and a service that are called the same are told apart, and a topic whose name says "rpc". */
+static void topics_and_services(void) {
+    shm_publisher *publishers[] = {new_publisher("s", NULL), new_publisher("rpc:s", NULL)};
+    shm_server *server;
+    CHECK_STATUS(shm_server_create("s", NULL, &server), SHM_OK);
+    shm_audit_summary summary = look();
+    CHECK(summary.topics == 2 && summary.services == 1 && summary.living == 3);
+    CHECK(collect().in_use == 3);
+    const struct {
+        const char *stranger, *name;
+        uint32_t kind;
+    } all[] = {
+        {"s/stranger", "s", SHM_KIND_TOPIC},
+        {"+s/stranger", "s", SHM_KIND_SERVICE},
+        {"rpc%3As/stranger", "rpc:s", SHM_KIND_TOPIC},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        char path[256];
+        path_of(path, sizeof path, all[i].stranger);
+        CHECK(close(open(path, O_CREAT | O_WRONLY, 0600)) == 0);
+        struct told told = {0};
+        CHECK_STATUS(shm_audit(NULL, keep, &told, &summary), SHM_OK);
+        CHECK(told.count == 1 && told.kind == all[i].kind && strcmp(told.name, all[i].name) == 0);
+        CHECK(unlink(path) == 0);
+    }
+    shm_server_destroy(server);
+    for (size_t i = 0; i < sizeof publishers / sizeof *publishers; i++) shm_publisher_destroy(publishers[i]);
 }
 
 static void expect(const shm_root_options *options, int32_t status, const char *words) {
@@ -288,6 +319,7 @@ int main(int count, char **arguments) {
     what_is_no_topic();
     damaged_topic();
     many_findings();
+    topics_and_services();
     sizes_of_outputs();
     sizes_of_options();
     bad_options();

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <exception>
 #include <functional>
 #include <iostream>
 #include <map>
@@ -32,14 +33,24 @@ class served {
 public:
     template <typename... Arguments>
     explicit served(Served& functions, Arguments... arguments)
-        : functions_(functions), thread_([&functions, arguments...] { functions.serve(arguments...); }) {}
+        : functions_(functions), thread_([this, arguments...] {
+              ended_ = check::thrown_by([&] { functions_.serve(arguments...); });
+          }) {}
+    // A check that failed already says more.
     ~served() {
+        if (thread_.joinable() && stop() != shm::status::ok && std::uncaught_exceptions() == 0) std::terminate();
+    }
+
+    // What serving came to.
+    shm::status stop() {
         functions_.stop();
         thread_.join();
+        return ended_;
     }
 
 private:
     Served& functions_;
+    shm::status ended_ = shm::status::ok;
     std::thread thread_;
 };
 
@@ -313,19 +324,62 @@ TEST(an_error_in_one_thread_ends_all) {
     CHECK_STATUS(no_participant, function.serve(3));
 }
 
-// The server that got the call can't reply, as its memory takes no reply at all.
-TEST(an_error_while_serving_ends_all_threads) {
+// Replies that nobody takes, until the server has no memory for one more.
+TEST(one_request_that_fails_is_given_up_and_serving_goes_on) {
+    shm::server_options options;
+    options.memory = 17 << 10;
+    Function<std::string(std::size_t)> function(
+        "large", [](std::size_t n) { return std::string(n, 'x'); }, options);
+    served<Function<std::string(std::size_t)>> serving(function);
+    shm::client client("large");
+    std::vector<shm::pending> all;
+    for (int i = 0; i < 60; ++i) all.push_back(client.send("\x91\x0a", 2).value());  // (10)
+    FunctionCaller caller("large");
+    // Behind them; without memory for its reply it has none either.
+    const shm::status behind = check::thrown_by([&] { static_cast<void>(caller.call_for<std::string>(5s, 1)); });
+    CHECK(behind == shm::status::ok || behind == shm::status::no_reply);
+    int given_up = 0;
+    for (shm::pending& one : all) {
+        const shm::status status = one.wait_for(5s).status();
+        CHECK(status == shm::status::ok || status == shm::status::no_reply);
+        given_up += status == shm::status::no_reply ? 1 : 0;
+    }
+    CHECK(given_up > 0);
+    CHECK_EQUAL(caller.call_for<std::string>(5s, 3).value_or("nothing"), "xxx");
+    CHECK_EQUAL(serving.stop(), shm::status::ok);
+}
+
+// No request can be replied to, as the servers' memory takes no reply at all.
+TEST(errors_that_do_not_cease_end_all_threads) {
     shm::server_options options;
     options.memory = 1;
     Function<int(int, int)> function("nothing", add, options);
-    std::thread calling([] {
+    std::atomic<bool> has_ended{false};
+    std::atomic<int> calls{0};
+    std::thread calling([&] {
         FunctionCaller caller("nothing");
-        check::thrown_by([&] { caller(1, 2); });
+        while (!has_ended) {
+            ++calls;
+            check::thrown_by([&] { static_cast<void>(caller.call_for<int>(10ms, 1, 2)); });
+        }
     });
     const shm::status failed = check::thrown_by([&] { function.serve(3); });
+    has_ended = true;
     calling.join();
     CHECK_EQUAL(failed, shm::status::out_of_memory);
+    CHECK(calls > 10'000);
     CHECK(!function.serve_once(10s));
+}
+
+TEST(what_is_served_by_the_parent_of_a_fork_ends_at_once) {
+    Function<int(int, int)> function("forked", add);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::_exit(check::thrown_by([&] { function.serve(); }) == shm::status::forked ? 0 : 1);
+    }
+    int ended = -1;
+    CHECK_EQUAL(::waitpid(child, &ended, 0), child);
+    CHECK_EQUAL(ended, 0);
 }
 
 TEST(an_empty_stream_is_no_result) {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -185,6 +186,67 @@ TEST(several_replies_to_one_request) {
     serving.join();
     CHECK_EQUAL(parts, 20);
     CHECK_EQUAL(pending.wait().status(), shm::status::end);
+}
+
+TEST(parts_in_time) {
+    shm::client client("time");
+    shm::server server("time");
+    shm::pending pending = send(client, "x");
+    shm::request request = server.receive().value();
+    CHECK_EQUAL(request.send_part_for("1", 1, 0ms), shm::status::ok);
+    CHECK_EQUAL(request.send_part_for("2", 1, 1ms), shm::status::timed_out);
+    CHECK_EQUAL(request.finish_for(1ms), shm::status::timed_out);
+    shm::reply_loan part = request.loan(1).value();
+    std::memcpy(part.data(), "2", 1);
+    CHECK_EQUAL(part.send_part_for(1ms).status(), shm::status::timed_out);
+    CHECK(part && !request);
+    CHECK_EQUAL(text_of(pending.wait().value()), "1");
+    request = part.send_part_for(10s).value();
+    CHECK(!part && request);
+    CHECK_EQUAL(text_of(pending.wait().value()), "2");
+    part = request.loan(1).value();
+    std::memcpy(part.data(), "3", 1);
+    request = part.send_part().value();
+    CHECK_EQUAL(text_of(pending.wait().value()), "3");
+    CHECK_EQUAL(request.finish_for(10s), shm::status::ok);
+    CHECK(!request);
+    CHECK_EQUAL(pending.wait().status(), shm::status::end);
+
+    pending = send(client, "x");
+    request = server.receive().value();
+    CHECK_EQUAL(request.send_part("1", 1), shm::status::ok);
+    part = request.loan(1).value();
+    pending.cancel();
+    CHECK_EQUAL(part.send_part_for(10s).status(), shm::status::cancelled);
+    CHECK(!part && !part.request());
+}
+
+TEST(who_gives_a_time_waits_for_room) {
+    shm::client_options options;
+    options.capacity = 2;
+    shm::client client("room", options);
+    shm::server server("room");
+    shm::rpc::FunctionCaller caller("room");
+    std::vector<shm::pending> pendings;
+    for (int i = 0; i < 2; ++i) pendings.push_back(send(client, "x"));
+    CHECK_EQUAL(client.send("x", 1).status(), shm::status::queue_full);
+    CHECK_EQUAL(client.call_for("x", 1, 1ms).status(), shm::status::timed_out);
+    shm::request_loan loan = client.loan(1).value();
+    CHECK_EQUAL(loan.call_for(1ms).status(), shm::status::timed_out);
+    CHECK(!loan);
+    CHECK_EQUAL(loan.call_for(1ms).status(), shm::status::null_argument);
+    CHECK(!caller.call_for<int>(1ms, 1));
+    std::thread serving([&] {
+        std::this_thread::sleep_for(5ms);
+        for (int i = 0; i < 5; ++i) static_cast<void>(server.receive().value().reply("\1", 1));
+    });
+    loan = client.loan(1).value();
+    const std::string called = text_of(loan.call().value());
+    const int first = caller.call<int>(1);
+    const std::optional<int> second = caller.call_for<int>(10s, 1);
+    serving.join();
+    CHECK_EQUAL(called, "\1");
+    CHECK(first == 1 && second == 1);
 }
 
 TEST(plain_data_and_messages) {

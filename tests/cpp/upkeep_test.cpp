@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 #include <shm/publisher.hpp>
+#include <shm/server.hpp>
 #include <shm/subscriber.hpp>
 #include <shm/upkeep.hpp>
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -111,11 +113,35 @@ TEST(what_should_not_be_is_told_by_topic) {
     plant_strangers("two", 2);
     const shm::audit_report report = shm::audit();
     CHECK_EQUAL(report.findings.size(), 3U);
-    CHECK_EQUAL(report.findings[0].topic, "one");
+    CHECK_EQUAL(report.findings[0].name, "one");
+    CHECK(report.findings[0].kind == shm::kind::topic);
     CHECK_EQUAL(report.findings[0].what, "the file stranger0 isn't the library's (layout)");
-    CHECK_EQUAL(report.findings[2].topic, "two");
+    CHECK_EQUAL(report.findings[2].name, "two");
     remove_strangers("one", 1);
     remove_strangers("two", 2);
+}
+
+TEST(topics_and_services_are_told_apart) {
+    const shm::publisher topic("s");
+    const shm::publisher other("rpc:s");
+    const shm::server service("s");
+    plant_strangers("s", 1);
+    plant_strangers("+s", 1);
+    plant_strangers("rpc%3As", 1);
+    const shm::audit_report report = shm::audit();
+    CHECK_EQUAL(report.topics, 2U);
+    CHECK_EQUAL(report.services, 1U);
+    CHECK_EQUAL(report.living, 3U);
+    CHECK_EQUAL(report.findings.size(), 3U);
+    for (const shm::finding& found : report.findings) {
+        CHECK(found.name == "s" || (found.name == "rpc:s" && found.kind == shm::kind::topic));
+    }
+    const auto is_service = [](const shm::finding& found) { return found.kind == shm::kind::service; };
+    CHECK_EQUAL(std::count_if(report.findings.begin(), report.findings.end(), is_service), 1);
+    CHECK_EQUAL(shm::gc().in_use, 3U);
+    remove_strangers("s", 1);
+    remove_strangers("+s", 1);
+    remove_strangers("rpc%3As", 1);
 }
 
 TEST(a_damaged_topic_is_left_alone) {
@@ -124,7 +150,7 @@ TEST(a_damaged_topic_is_left_alone) {
     const shm::collected collected = shm::gc();
     CHECK_EQUAL(collected.refused, 1U);
     CHECK_EQUAL(collected.removed, 0U);
-    CHECK_EQUAL(shm::audit().findings.at(0).topic, "damaged");
+    CHECK_EQUAL(shm::audit().findings.at(0).name, "damaged");
 }
 
 TEST(another_root_may_be_a_groups) {

@@ -218,9 +218,16 @@ pub const NOTHING: fn(&mut Victim) = |_| ();
 
 /// The one that takes long.
 pub const SLOW: &str = "sleep until the dead are looked for";
-/// Those that wait for a time, and so sleep once, or more often, or on a busy machine not at all.
-pub const TIMED: [&str; 4] =
-    [SLOW, "receive nothing and sleep", "take nothing and sleep", "wait for a reply, and sleep"];
+/// Those that wait for a time, and so sleep once, or more often, or on a busy machine not at all; and those that look for the dead only when the
+/// last look is some time ago.
+pub const TIMED: [&str; 6] = [
+    SLOW,
+    "receive nothing and sleep",
+    "take nothing and sleep",
+    "wait for a reply, and sleep",
+    "wait for a reply, as a task",
+    "send where the queue is full",
+];
 
 /// With topics.
 const MESSAGES: &[Operation] = &[

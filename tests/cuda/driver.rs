@@ -81,6 +81,19 @@ impl Driver {
         }
     }
 
+    /// Has memory of the test's said to be managed by `device`, and be reached or not by all.
+    pub fn pretend_managed(&self, memory: *const u8, device: c_int, is_reached: bool) {
+        let pretend = self.get::<unsafe extern "C" fn(u64, c_uint, c_int, c_uint, u64)>("fake_pretend");
+        // SAFETY: takes numbers.
+        unsafe { pretend(memory as u64, 2, device, 1, if is_reached { memory as u64 } else { 0 }) }
+    }
+
+    /// Which device the memory is on; below 0: none.
+    pub fn device_of(&self, memory: *const u8) -> c_int {
+        // SAFETY: looks at the address only.
+        unsafe { self.get::<unsafe extern "C" fn(u64) -> c_int>("fake_device_of")(memory as u64) }
+    }
+
     /// Makes the primary context of `device` the thread's, for good, as the CUDA runtime does.
     pub fn set_device(&self, device: c_int) -> *mut c_void {
         let mut context = std::ptr::null_mut();

@@ -11,6 +11,8 @@ use crate::support::{publishing, subscribing};
 use crate::{run, LONG, TOPIC};
 
 const STATUS: u32 = 719;
+/// Of another size than the other messages, and so in a segment of its own.
+const STREAMED: usize = 5000;
 
 fn both(parent: &mut Parent) -> (Publisher, Subscriber) {
     let root = root(parent);
@@ -67,8 +69,9 @@ pub fn of_each_call(mut parent: Parent) {
         assert_failed(copier.dealloc(memory, 10), "cuMemFree", STATUS);
         copier.dealloc(memory, 10).unwrap();
     }
-    let memory = filled(&driver, &copier, &[1; 100]);
+    let memory = filled(&driver, &copier, &[1; STREAMED]);
     of_streams(&driver, &copier, publisher, memory.as_ptr());
+    assert_eq!(subscriber.receive().unwrap().len(), STREAMED);
     assert!(subscriber.try_receive().unwrap().is_none());
     drop((memory, subscriber, copier));
     driver.assert_rules();
@@ -104,6 +107,10 @@ fn of_streams(driver: &Driver, copier: &SharedCopier, publisher: Publisher, memo
     driver.set_device(0);
     let stream = driver.stream();
     let publisher = StreamPublisher::new(publisher, copier.clone());
+    // SAFETY: the memory stays, here and below.
+    unsafe { publisher.publish(memory, STREAMED, stream) }.unwrap();
+    assert!(publisher.wait(LONG).unwrap());
+    let pageable = driver.count("pageable_copies");
     let calls = [
         "cuCtxPushCurrent",
         "cuPointerGetAttributes",
@@ -114,10 +121,25 @@ fn of_streams(driver: &Driver, copier: &SharedCopier, publisher: Publisher, memo
     for call in calls {
         driver.fail(call, 1, STATUS);
         // SAFETY: the memory stays.
-        unsafe { publisher.publish(memory, 100, stream) }.unwrap();
+        unsafe { publisher.publish(memory, STREAMED, stream) }.unwrap();
         assert_failed(publisher.wait(LONG), call, STATUS);
         assert!(publisher.wait(LONG).unwrap(), "once");
     }
+    // A copy that was begun, but of whose end the driver won't tell, has ended before the loan is anybody's again.
+    let before = driver.count("copies_made");
+    driver.fail("cuStreamAddCallback", 1, STATUS);
+    driver.hold_midway();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            driver.wait_midway();
+            driver.go_on();
+        });
+        // SAFETY: the memory stays.
+        unsafe { publisher.publish(memory, STREAMED, stream) }.unwrap();
+        assert_failed(publisher.wait(LONG), "cuStreamAddCallback", STATUS);
+        assert_eq!(driver.count("copies_made"), before + 1);
+    });
+    assert_eq!(driver.count("pageable_copies"), pageable, "the driver waits for those by itself");
 }
 
 #[test]
@@ -137,12 +159,14 @@ pub fn of_the_device(mut parent: Parent) {
     let stream = driver.stream();
     let publisher = StreamPublisher::new(publisher, copiers[1].clone());
     driver.fail("copy", 2, 700);
+    driver.hold();
     for _ in 0..3 {
         // SAFETY: the memory stays.
         unsafe { publisher.publish(memory[1].as_ptr(), 100, stream) }.unwrap();
     }
-    // It may be told by the end of the second, or by the call for the third.
-    assert!(matches!(publisher.wait(LONG), Err(Error::Copier { status: 700, .. })));
+    driver.go_on();
+    // Of the second, and not of the third as well.
+    assert_failed(publisher.wait(LONG), "cuMemcpyAsync", 700);
     assert_eq!(subscriber.receive_timeout(LONG).unwrap().unwrap().len(), 100);
     assert!(subscriber.try_receive().unwrap().is_none());
     assert_failed(copiers[1].alloc(10), "cuMemAlloc", 700);
@@ -168,7 +192,14 @@ pub fn memory_of_others(mut parent: Parent) {
     refused(plain.as_ptr(), "isn't memory that CUDA knows");
     refused(std::ptr::null(), "isn't memory that CUDA knows");
     refused(theirs.as_ptr(), "is memory of device 1, but this copier is device 0's");
+    driver.pretend_managed(plain.as_ptr(), 1, false);
+    refused(plain.as_ptr(), "is memory that device 0 doesn't reach");
     assert!(subscriber.try_receive().unwrap().is_none());
+    driver.pretend_managed(plain.as_ptr(), 1, true);
+    // SAFETY: as many bytes are there.
+    unsafe { publisher.publish_from(&copier, plain.as_ptr(), 100) }.unwrap();
+    assert_eq!(&*subscriber.receive().unwrap(), &plain, "managed memory, wherever it is");
+    driver.pretend_managed(std::ptr::null(), 0, false);
     driver.set_device(1);
     driver.register(&mut plain);
     // SAFETY: as many bytes are there.

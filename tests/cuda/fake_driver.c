@@ -31,6 +31,8 @@ typedef int CUdevice;
 typedef unsigned long long CUdeviceptr;
 typedef struct CUctx_st *CUcontext;
 typedef struct CUstream_st *CUstream;
+typedef struct CUmod_st *CUmodule;
+typedef struct CUfunc_st *CUfunction;
 typedef void (*CUstreamCallback)(CUstream, Result, void *);
 #define cuDevicePrimaryCtxRelease cuDevicePrimaryCtxRelease_v2
 #define cuCtxPushCurrent cuCtxPushCurrent_v2
@@ -39,6 +41,9 @@ typedef void (*CUstreamCallback)(CUstream, Result, void *);
 #define cuMemAlloc cuMemAlloc_v2
 #define cuMemFree cuMemFree_v2
 #define cuMemHostRegister cuMemHostRegister_v2
+#define cuMemGetInfo cuMemGetInfo_v2
+#define cuMemsetD8 cuMemsetD8_v2
+#define cuMemcpyDtoH cuMemcpyDtoH_v2
 #endif
 
 enum {
@@ -62,6 +67,9 @@ typedef struct Work {
   void *staged; // of memory that isn't registered, taken at once
   CUstreamCallback callback;
   void *data;
+  CUfunction kernel; // with to, len in words, seed and wrong
+  unsigned seed;
+  CUdeviceptr wrong;
 } Work;
 
 struct CUstream_st {
@@ -133,17 +141,30 @@ void fake_wait_midway(void) {
   pthread_mutex_unlock(&lock);
 }
 
+static struct { CUdeviceptr at, reached; unsigned kind, is_managed; int device; } pretended;
+
+/// What is said of the memory at `at`, whatever it is.
+void fake_pretend(CUdeviceptr at, unsigned kind, int device, unsigned is_managed, CUdeviceptr reached) {
+  pretended.at = at, pretended.reached = reached, pretended.kind = kind;
+  pretended.is_managed = is_managed, pretended.device = device;
+}
+
 void fake_capture(CUstream stream, int is_capturing) { stream->is_capturing = is_capturing; }
 
 static void *vmm_behind(CUdeviceptr at);
 static int vmm_attribute(int attribute);
 
+/// Which device the memory is on. -1: none.
+int fake_device_of(CUdeviceptr at) {
+  for (int device = 0; device < DEVICES; device++)
+    if (spaces[device] && at - (uintptr_t)spaces[device] < SPACE) return device;
+  return -1;
+}
+
 /// The processor's access to a device's memory, which the tests alone have.
 void *fake_behind(CUdeviceptr at) {
-  for (int device = 0; device < DEVICES; device++)
-    if (spaces[device] && at - (uintptr_t)spaces[device] < SPACE)
-      return behinds[device] + (at - (uintptr_t)spaces[device]);
-  return vmm_behind(at);
+  int device = fake_device_of(at);
+  return device < 0 ? vmm_behind(at) : behinds[device] + (at - (uintptr_t)spaces[device]);
 }
 
 static int number(const char *name, int otherwise) {
@@ -365,12 +386,14 @@ Result cuMemHostUnregister(void *memory) {
 
 Result cuPointerGetAttributes(unsigned count, PointerAttribute *attributes, void **values, CUdeviceptr at) {
   BEGIN(1);
-  Range *device = find(allocations, at, 1), *host = find(registrations, at, 1);
+  Range *device = find(allocations, at, 1), *host = find(registrations, at, 1), *found = device ? device : host;
+  int is_pretended = at && at == pretended.at;
+  unsigned kind = is_pretended ? pretended.kind : device ? 2 : host ? 1 : 0;
   for (unsigned i = 0; i < count; i++) switch ((int)attributes[i]) {
-    case 2: *(unsigned *)values[i] = device ? 2 : host ? 1 : 0; break; // CU_POINTER_ATTRIBUTE_MEMORY_TYPE
-    case 3: *(CUdeviceptr *)values[i] = device || host ? at : 0; break; // .._DEVICE_POINTER
-    case 8: *(unsigned *)values[i] = 0; break; // .._IS_MANAGED
-    case 9: *(int *)values[i] = device ? device->device : host ? host->device : -2; break; // .._DEVICE_ORDINAL
+    case 2: *(unsigned *)values[i] = kind; break; // CU_POINTER_ATTRIBUTE_MEMORY_TYPE
+    case 3: *(CUdeviceptr *)values[i] = is_pretended ? pretended.reached : found ? at : 0; break; // .._DEVICE_POINTER
+    case 8: *(unsigned *)values[i] = is_pretended && pretended.is_managed; break; // .._IS_MANAGED
+    case 9: *(int *)values[i] = is_pretended ? pretended.device : found ? found->device : -2; break; // .._DEVICE_ORDINAL
     default: return end(INVALID_VALUE);
     }
   return end(OK);
@@ -400,7 +423,19 @@ static Result copy(CUdeviceptr to, CUdeviceptr from, size_t len, const void *sta
   pthread_cond_broadcast(&changed);
   while (held) pthread_cond_wait(&changed, &lock);
   memcpy(reach(to) + half, source + half, len - half);
+  ++*counter("copies_made");
   return OK;
+}
+
+/// What tests/gpu/kernels.ptx says.
+static void run_kernel(const Work *work) {
+  uint32_t *words = (uint32_t *)reach(work->to), *wrong = (uint32_t *)reach(work->wrong);
+  int is_fill = !strcmp((const char *)work->kernel, "fill");
+  for (uint32_t i = 0; i < work->len; i++) {
+    uint32_t word = work->seed ^ i * 2654435761u;
+    if (is_fill) words[i] = word;
+    else *wrong += words[i] != word;
+  }
 }
 
 static void *run(void *argument) {
@@ -420,6 +455,8 @@ static void *run(void *argument) {
       work->callback(stream, status, work->data);
       is_in_callback = 0;
       pthread_mutex_lock(&lock);
+    } else if (work->kernel) {
+      run_kernel(work);
     } else if (!stream->context->failed) {
       stream->context->failed = copy(work->to, work->from, work->len, work->staged);
     }
@@ -479,8 +516,10 @@ Result cuStreamDestroy(CUstream stream) {
 }
 
 Result cuStreamSynchronize(CUstream stream) {
-  BEGIN(1);
-  return end(wait_for(named(stream)));
+  Result begun = begin(__func__, 1);
+  // Also when it is to fail: no copy goes on after it in the real one.
+  Result failed = current() ? wait_for(named(stream)) : OK;
+  return end(begun ? begun : failed);
 }
 
 Result cuStreamIsCapturing(CUstream stream, CaptureStatus *status) {
@@ -512,4 +551,54 @@ Result cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t len, CUstream stre
   return end(is_to_pageable ? wait_for(stream) : OK);
 }
 
+// ---- What only tests/gpu calls.
+
+Result cuMemGetInfo(size_t *free, size_t *total) {
+  BEGIN(1);
+  *free = *total = SPACE;
+  for (int i = 0; i < PLACES; i++) *free -= allocations[i].device == current()->device ? allocations[i].len : 0;
+  return end(OK);
+}
+
+Result cuMemsetD8(CUdeviceptr memory, unsigned char value, size_t len) {
+  BEGIN(1);
+  if (!find(allocations, memory, len)) return end(INVALID_VALUE);
+  memset(fake_behind(memory), value, len);
+  return end(OK);
+}
+
+Result cuMemcpyDtoH(void *to, CUdeviceptr from, size_t len) {
+  BEGIN(1);
+  if (!find(allocations, from, len)) return end(INVALID_VALUE);
+  memcpy(to, fake_behind(from), len);
+  return end(OK);
+}
+
+Result cuPointerGetAttribute(void *value, PointerAttribute attribute, CUdeviceptr at) {
+  Result result = cuPointerGetAttributes(1, &attribute, &value, at);
+  return result || *(unsigned *)value ? result : INVALID_VALUE;
+}
+
+Result cuModuleLoadData(CUmodule *module, const void *image) {
+  BEGIN(1);
+  *module = (CUmodule)image;
+  return end(OK);
+}
+
+Result cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name) {
+  BEGIN(1);
+  int is_there = strstr((const char *)module, name) && (!strcmp(name, "fill") || !strcmp(name, "check"));
+  *function = (CUfunction)name;
+  return end(is_there ? OK : INVALID_VALUE);
+}
+
+Result cuLaunchKernel(CUfunction function, unsigned blocks, unsigned y, unsigned z, unsigned threads, unsigned ty,
+                      unsigned tz, unsigned shared, CUstream stream, void **arguments, void **extra) {
+  BEGIN(1);
+  Work work = {.kernel = function, .to = *(CUdeviceptr *)arguments[0], .len = *(unsigned *)arguments[1],
+               .seed = *(unsigned *)arguments[2], .wrong = *(CUdeviceptr *)arguments[3]};
+  if (y * z * ty * tz != 1 || shared || extra || (size_t)blocks * threads < work.len) return end(INVALID_VALUE);
+  put(named(stream), work);
+  return end(OK);
+}
 #include "fake_vmm.c"

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod c;
 mod copies;
 mod device;
 mod device_deaths;
@@ -26,6 +27,7 @@ const TOPIC: &str = "t";
 const LONG: Duration = Duration::from_secs(60);
 
 const ROLES: &[Role] = &[
+    ("c::makes_copiers", c::makes_copiers),
     ("copies::there_and_back", copies::there_and_back),
     ("copies::on_streams", copies::on_streams),
     ("copies::of_calls", copies::of_calls),

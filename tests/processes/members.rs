@@ -86,7 +86,9 @@ impl Member {
     fn gc(&self) -> shm::Result<String> {
         let collected = shm::gc(&self.root_options())?;
         assert!(collected.refused.is_empty(), "{collected:?}");
-        let shm::Collected { removed, in_use, recovered, swept, .. } = collected;
+        let shm::Collected { recovered, swept, .. } = collected;
+        let names = |all: Vec<shm::Named>| all.into_iter().map(|topic| topic.name).collect::<Vec<_>>();
+        let (removed, in_use) = (names(collected.removed), names(collected.in_use));
         Ok(format!("removed {removed:?}, in use {in_use:?}, recovered {recovered}, swept {swept}"))
     }
 

@@ -320,6 +320,55 @@ fn what_a_killed_client_sent_fills_no_queue() {
 }
 
 #[test]
+fn what_a_killed_client_sent_holds_up_no_call() {
+    let root = Root::new();
+    let client = client_of_a_small_queue(root.path());
+    let root_path = root.path();
+    for _ in 0..rounds(6) {
+        let mut filling = Child::start("rpc::fills_the_queue", &[&root.text()]);
+        filling.expect("full");
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                // It could take what there is; but who waits doesn't need that.
+                let server = server(root_path);
+                std::thread::sleep(Duration::from_millis(5));
+                assert_eq!(server.waiting(), u64::from(CALLS / 2));
+                filling.kill();
+                let from = Instant::now();
+                while server.waiting() > 1 {
+                    assert!(from.elapsed() < LONG, "the dead keep it full");
+                    std::thread::yield_now();
+                }
+                server.receive().unwrap().reply(b"3").unwrap();
+            });
+            assert_eq!(*client.call_timeout(b"2", LONG).unwrap().unwrap(), *b"3");
+        });
+    }
+    assert_clean(&root, 1);
+    drop(client);
+    root.assert_empty();
+}
+
+#[test]
+fn a_call_at_a_full_queue_learns_soon_that_the_last_server_was_killed() {
+    let root = Root::new();
+    let options = ClientOptions { capacity: 2, ..client_options(root.path()) };
+    let client = Client::with_options(SERVICE, &options).unwrap();
+    for sequence in 0..rounds(6) {
+        let mut holder = start_holder(&root);
+        let _begun = send(&client, Id { publisher: 1, sequence }).unwrap();
+        holder.expect("holding");
+        let _queued = [2, 3].map(|publisher| send(&client, Id { publisher, sequence }).unwrap());
+        assert!(client.call_timeout(b"4", Duration::from_millis(30)).unwrap().is_none());
+        let (learnt, took) = learns(holder, || client.call(b"4").map(drop));
+        assert!(matches!(learnt, Err(Error::NoServer { .. })), "{learnt:?}");
+        assert!(took < SOON, "{took:?}");
+    }
+    drop(client);
+    root.assert_empty();
+}
+
+#[test]
 fn an_idempotent_call_is_answered_by_another_server() {
     let (root, beside) = (Root::new(), tempfile::NamedTempFile::new().unwrap());
     let client = idempotent_client(root.path());
@@ -467,7 +516,7 @@ pub fn takes_of_a_stream(mut parent: Parent) {
 fn a_stream_to_a_killed_client_ends() {
     let root = Root::new();
     let server = server(root.path());
-    for _ in 0..rounds(6) {
+    for sequence in 0..rounds(6) {
         let mut dead = Child::start("rpc::takes_of_a_stream", &[&root.text()]);
         dead.expect("sent");
         let mut request = server.receive_timeout(LONG).unwrap().unwrap();
@@ -475,9 +524,14 @@ fn a_stream_to_a_killed_client_ends() {
             assert!(request.send_part(&[part]).unwrap());
         }
         dead.expect("taken");
+        assert_eq!(request.send_part_timeout(&[11], Duration::from_millis(1)).unwrap(), None);
         dead.signal(libc::SIGKILL);
         let delay = Delay::start();
-        assert!(!request.send_part(&[11]).unwrap());
+        if sequence % 2 == 0 {
+            assert!(!request.send_part(&[11]).unwrap());
+        } else {
+            assert_eq!(request.send_part_timeout(&[11], LONG).unwrap(), Some(false));
+        }
         assert!(delay.elapsed() < SOON, "{:?}", delay.elapsed());
         dead.kill();
         assert!(request.is_cancelled());

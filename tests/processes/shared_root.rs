@@ -216,7 +216,7 @@ fn a_shared_root_is_looked_after_with_its_group() {
     assert_not_trusted(shm::gc(&options(None)), &space, &words);
     let audit = shm::audit(&options(Some(own))).unwrap();
     assert_eq!((audit.topics[0].living, &audit.topics[0].findings[..]), (1, &[][..]));
-    assert_eq!(shm::gc(&options(Some(own))).unwrap().in_use, [TOPIC]);
+    assert_eq!(shm::gc(&options(Some(own))).unwrap().in_use[0].name, TOPIC);
     match shm::gc(&RootOptions { root: Some(space.clone()), group: Some(u32::MAX) }) {
         Err(Error::InvalidOption { option: "group", .. }) => {}
         other => panic!("{other:?}"),

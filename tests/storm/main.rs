@@ -220,8 +220,10 @@ fn look(root: &Root, witnesses: &[Witness], orphans_too: bool) -> u64 {
     let mut leaked =
         audit.abandoned.len() + audit.foreign.len() + TOPICS.len().abs_diff(audit.topics.len() - 1);
     for topic in &audit.topics {
-        let is_known = topic.name.strip_prefix("rpc:") == Some(SERVICE)
-            || witnesses.iter().any(|witness| witness.name == topic.name);
+        let is_known = match topic.kind {
+            shm::Kind::Service => topic.name == SERVICE,
+            shm::Kind::Topic => witnesses.iter().any(|witness| witness.name == topic.name),
+        };
         assert!(is_known, "{}", topic.name);
         let alive = topic.living.abs_diff(2) as usize;
         let orphans = if orphans_too { topic.orphans as usize } else { 0 };

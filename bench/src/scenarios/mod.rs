@@ -2,6 +2,7 @@
 //! What is measured. Each module holds one scenario: the parent's part, which gives orders and makes rows of the
 //! answers, and the sides' part, which carries the orders out.
 
+mod copiers;
 mod copy;
 mod doors;
 mod fanout;
@@ -38,6 +39,7 @@ pub const SCENARIOS: &[Scenario] = &[
         run: throughput::run,
     },
     Scenario { name: "copy", what: "publishing and receiving by copy, against memcpy", run: copy::run },
+    Scenario { name: "copiers", what: "the ways to copy, against memcpy, by size", run: copiers::run },
     Scenario { name: "rpc", what: "a call and its reply between two processes, by size", run: rpc::run },
     Scenario { name: "wakeup", what: "publisher to a sleeping subscriber", run: wakeup::run },
     Scenario { name: "doors", what: "the same through Rust, C and C++", run: doors::run },
@@ -92,6 +94,7 @@ impl System {
 /// What a side is started for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Task {
+    Copiers(copiers::Task),
     Copy(copy::Task),
     Doors,
     Fanout(fanout::Task),
@@ -107,6 +110,7 @@ pub enum Task {
 /// The life of a side.
 pub fn side(task: Task, room: &Room) -> Result<()> {
     match task {
+        Task::Copiers(task) => copiers::side(&task, room, &Parent),
         Task::Copy(task) => copy::side(&task, room, &Parent),
         Task::Doors => doors::side(room, &Parent),
         Task::Fanout(task) => fanout::side(&task, room, &Parent),

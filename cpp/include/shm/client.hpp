@@ -22,6 +22,10 @@
 ///
 /// A call ends in exactly one of these: its replies, an error of the function that was called, an
 /// error of the library, or its cancellation; whatever dies, and whenever.
+///
+/// Memory of another kind, with a `shm::copier`: `copier.user_to_shm(loan.data(), memory, loan.size())`
+/// fills a request loan, `copier.shm_to_user(memory, reply.data(), reply.size())` or `copier.copy_out`
+/// reads a reply.
 
 namespace shm {
 
@@ -74,21 +78,13 @@ using client_handle = std::unique_ptr<shm_client, client_deleter>;
 
 inline status open(const std::string& service, const client_options& options,
                    client_handle& handle) noexcept {
-    if (has_nul(service)) return status::invalid_name;
-    if (has_nul(options.root)) return status::invalid_option;
     shm_client_options c{};
-    if (const status s = from_c(shm_client_options_init(&c)); s != status::ok) return s;
-    c.root = options.root.empty() ? nullptr : options.root.c_str();
-    c.capacity = options.capacity;
-    c.participants = options.participants;
-    c.holds = options.holds;
+    const status converted = convert(service, options, shm_client_options_init, c);
+    if (converted != status::ok) return converted;
     c.calls = options.calls;
     c.memory = options.memory;
     c.wait_for_server = options.wait_for_server ? 1 : 0;
     c.idempotent = options.idempotent ? 1 : 0;
-    c.mode = options.mode;
-    c.has_group = options.group.has_value() ? 1 : 0;
-    c.group = options.group.value_or(0);
     shm_client* created = nullptr;
     const status s = from_c(shm_client_create(service.c_str(), &c, &created));
     if (s == status::ok) handle.reset(created);
@@ -235,10 +231,27 @@ public:
         return pending(sent);
     }
 
+    /// Sends the request without a copy and waits for the reply as long as it takes, as `client::call`.
+    /// The loan is empty then, whatever is returned.
+    result<reply> call() noexcept { return call_within(SHM_WAIT_FOREVER); }
+
+    /// The same, waiting up to `timeout`, as `client::call_for`.
+    template <typename Rep, typename Period>
+    result<reply> call_for(std::chrono::duration<Rep, Period> timeout) noexcept {
+        return call_within(detail::nanoseconds(timeout));
+    }
+
     /// Whether there is something to send.
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
 private:
+    result<reply> call_within(std::uint64_t ns) noexcept {
+        shm_reply* received = nullptr;
+        const std::int32_t code = shm_request_loan_call(handle_.release(), ns, &received);
+        if (const shm::status s = detail::from_c(code); s != shm::status::ok) return s;
+        return reply(received);
+    }
+
     std::unique_ptr<shm_request_loan, detail::request_loan_deleter> handle_;
 };
 
@@ -286,14 +299,15 @@ public:
     }
 
     /// Sends a copy of the `size` bytes at `data` as a request and waits for the reply as long as it
-    /// takes. Of several replies it is the first, and no other one comes. Fails as `send` and
-    /// `pending::wait` do.
+    /// takes, in a full queue for room, too: without end, if the living take none of what is there. Of
+    /// several replies it is the first, and no other one comes. Fails as `send`, but for `queue_full`,
+    /// and `pending::wait` do; with `no_hold` before anything is sent.
     result<reply> call(const void* data, std::size_t size) noexcept {
         return call_within(data, size, SHM_WAIT_FOREVER);
     }
 
-    /// The same, waiting up to `timeout`: `timed_out` when there was no reply by then, and the call is
-    /// cancelled.
+    /// The same, waiting up to `timeout`: `timed_out` when there was no reply by then, or no room, and
+    /// the call is cancelled.
     template <typename Rep, typename Period>
     result<reply> call_for(const void* data, std::size_t size,
                            std::chrono::duration<Rep, Period> timeout) noexcept {
@@ -387,7 +401,7 @@ public:
     /// Calls the function and waits for its result as long as it takes.
     template <typename... Args>
     Result operator()(const Args&... args) {
-        return Result(take(send(args...).wait()));
+        return Result(take(write(args...).call()));
     }
 
     /// The same, with the result read.
@@ -397,11 +411,11 @@ public:
     }
 
     /// The same, but waits no longer than `timeout`: nothing, or for `void` false, when there was no
-    /// result by then, and the call is cancelled.
+    /// result by then, or no room in the queue, and the call is cancelled.
     template <typename R, typename Rep, typename Period, typename... Args>
     auto call_for(std::chrono::duration<Rep, Period> timeout, const Args&... args)
         -> std::conditional_t<std::is_void_v<R>, bool, std::optional<R>> {
-        result<reply> waited = send(args...).wait_for(timeout);
+        result<reply> waited = write(args...).call_for(timeout);
         if (waited.status() == shm::status::timed_out) return {};
         const Result given(take(std::move(waited)));
         if constexpr (std::is_void_v<R>) {
@@ -420,7 +434,7 @@ public:
 
 private:
     template <typename... Args>
-    pending send(const Args&... args) {
+    request_loan write(const Args&... args) {
         request_loan loan = client_.loan(detail::first_guess).value();
         if (function_) require(loan.set_function(*function_));
         detail::loan_sink sink(loan);
@@ -432,7 +446,7 @@ private:
             throw error(shm::status::encode, std::string("an argument can't be written: ") + e.what());
         }
         require(sink.finish());
-        return loan.send().value();
+        return loan;
     }
 
     static void require(shm::status s) {

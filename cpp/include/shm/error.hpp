@@ -38,7 +38,7 @@ enum class status : std::int32_t {
     null_argument = SHM_ERR_NULL,             ///< An argument is null, or the object empty.
     invalid_name = SHM_ERR_INVALID_NAME,      ///< The topic's name can't be used.
     invalid_option = SHM_ERR_INVALID_OPTION,  ///< An option is outside what it may be.
-    out_of_memory = SHM_ERR_OUT_OF_MEMORY,    ///< The publisher's memory can't take the message.
+    out_of_memory = SHM_ERR_OUT_OF_MEMORY,    ///< The memory budget is used up.
     no_space = SHM_ERR_NO_SPACE,              ///< The file system that holds the topics is full.
     no_participant = SHM_ERR_NO_PARTICIPANT,  ///< Every participant entry of the topic is taken.
     no_hold = SHM_ERR_NO_HOLD,                ///< The subscriber holds as many samples as it may.
@@ -61,6 +61,8 @@ enum class status : std::int32_t {
     peer_died = SHM_ERR_PEER_DIED,            ///< The server died before it replied.
     no_reply = SHM_ERR_NO_REPLY,              ///< The server gave the request up.
     remote = SHM_ERR_REMOTE,                  ///< The function that was called failed.
+    copier = SHM_ERR_COPIER,                  ///< A copier, or the device behind it, failed.
+    no_device = SHM_ERR_NO_DEVICE,            ///< There is no such device, or nothing that drives it.
 };
 
 /// Whether `s` is an error, rather than success or an expected outcome.
@@ -96,6 +98,7 @@ public:
             case status::queue_full: return std::errc::resource_unavailable_try_again;
             case status::no_server: return std::errc::connection_refused;
             case status::peer_died: return std::errc::connection_reset;
+            case status::no_device: return std::errc::no_such_device;
             default: return {code, *this};
         }
     }
@@ -248,6 +251,30 @@ namespace detail {
 // The C ABI takes C strings: a NUL inside would silently make another name of it.
 inline bool has_nul(const std::string& text) noexcept {
     return text.find('\0') != std::string::npos;
+}
+
+// What every root's options have. `c` becomes the defaults first, and borrows from `options`.
+template <typename Options, typename C>
+status convert_root(const Options& options, std::int32_t (*defaults)(C*), C& c) noexcept {
+    if (has_nul(options.root)) return status::invalid_option;
+    if (const status s = from_c(defaults(&c)); s != status::ok) return s;
+    c.root = options.root.empty() ? nullptr : options.root.c_str();
+    c.has_group = options.group.has_value() ? 1 : 0;
+    c.group = options.group.value_or(0);
+    return status::ok;
+}
+
+// What those of every participant in the topic or service `name` have as well.
+template <typename Options, typename C>
+status convert(const std::string& name, const Options& options, std::int32_t (*defaults)(C*),
+               C& c) noexcept {
+    if (has_nul(name)) return status::invalid_name;
+    if (const status s = convert_root(options, defaults, c); s != status::ok) return s;
+    c.capacity = options.capacity;
+    c.participants = options.participants;
+    c.holds = options.holds;
+    c.mode = options.mode;
+    return status::ok;
 }
 
 template <typename Options>

@@ -4,6 +4,7 @@
 #include <shm/copier.hpp>
 #include <shm/error.hpp>
 #include <shm/message.hpp>
+#include <shm/tensor.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -16,6 +17,7 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 /// @file
 /// Publishing: `shm::publisher` for bytes, plain data and messages, in place or copied; and
@@ -64,21 +66,19 @@ struct loan_deleter {
 };
 using publisher_handle = std::unique_ptr<shm_publisher, publisher_deleter>;
 
-inline status open(const std::string& topic, const publisher_options& options,
-                   publisher_handle& handle) noexcept {
-    if (has_nul(topic)) return status::invalid_name;
-    if (has_nul(options.root)) return status::invalid_option;
-    shm_publisher_options c{};
-    if (const status s = from_c(shm_publisher_options_init(&c)); s != status::ok) return s;
-    c.root = options.root.empty() ? nullptr : options.root.c_str();
-    c.capacity = options.capacity;
-    c.participants = options.participants;
-    c.holds = options.holds;
+// Checks what was given and fills `c` in.
+inline status to_c(const std::string& topic, const publisher_options& options,
+                   shm_publisher_options& c) noexcept {
+    const status converted = convert(topic, options, shm_publisher_options_init, c);
     c.memory = options.memory;
     c.timestamps = options.timestamps ? 1 : 0;
-    c.mode = options.mode;
-    c.has_group = options.group.has_value() ? 1 : 0;
-    c.group = options.group.value_or(0);
+    return converted;
+}
+
+inline status open(const std::string& topic, const publisher_options& options,
+                   publisher_handle& handle) noexcept {
+    shm_publisher_options c{};
+    if (const status s = to_c(topic, options, c); s != status::ok) return s;
     shm_publisher* created = nullptr;
     const status s = from_c(shm_publisher_create(topic.c_str(), &c, &created));
     if (s == status::ok) handle.reset(created);
@@ -113,6 +113,21 @@ public:
     /// the loan is what it was.
     [[nodiscard]] shm::status resize(std::size_t size) noexcept {
         return detail::from_c(shm_loan_resize(handle_.get(), size));
+    }
+
+    /// The loan's memory as a tensor, to be filled in place. It is only a view, which dropping it
+    /// ends and not the loan, and which mustn't be used after the loan was published, resized or
+    /// dropped. Fails with `wrong_size` when the loan hasn't exactly as many bytes, with
+    /// `invalid_option` or `too_large` for what no tensor can be.
+    [[nodiscard]] result<dlpack_tensor> to_dlpack(const std::vector<std::int64_t>& shape,
+                                                  data_type type) const noexcept {
+        return detail::tensor_of(handle_.get(), shape, type, shm_loan_to_dlpack);
+    }
+
+    /// The same in the form since DLPack 1.0.
+    [[nodiscard]] result<dlpack_tensor_versioned> to_dlpack_versioned(
+        const std::vector<std::int64_t>& shape, data_type type) const noexcept {
+        return detail::tensor_of(handle_.get(), shape, type, shm_loan_to_dlpack_versioned);
     }
 
     /// Publishes the message without a copy and returns its position in the topic's order. Waits
@@ -279,6 +294,32 @@ public:
         return position;
     }
 
+    /// Publishes a copy of the `size` bytes at `data`, in the memory of `by`'s kind. Otherwise as
+    /// `publish`. Fails with `copier` as well; what a `memory::Copier` throws is passed on. Nothing is
+    /// published then.
+    result<std::uint64_t> publish_from(const copier& by, const void* data, std::size_t size) {
+        std::uint64_t position = 0;
+        const shm::status s = detail::unless_thrown(
+            shm_publisher_publish_from(handle_.get(), by.get(), data, size, &position));
+        if (s != shm::status::ok) return s;
+        return position;
+    }
+
+    /// Publishes a copy of a `DLTensor` of <dlpack/dlpack.h>, in memory that the processor reads:
+    /// its elements in row-major order without gaps, however they lie there. Fails as `loan` does,
+    /// with `invalid_option` for a tensor that can't be, and with `no_device` for one in a device's
+    /// memory.
+    template <typename Tensor>
+    result<std::uint64_t> publish_dlpack(const Tensor& tensor) noexcept {
+        static_assert(sizeof(tensor.byte_offset) == 8 && sizeof tensor == 48,
+                      "what is published must be a DLTensor");
+        std::uint64_t position = 0;
+        const shm::status s =
+            detail::from_c(shm_publisher_publish_dlpack(handle_.get(), &tensor, &position));
+        if (s != shm::status::ok) return s;
+        return position;
+    }
+
     /// Publishes a copy of `value`, which must be trivially copyable.
     template <typename T>
     result<std::uint64_t> publish_plain(const T& value) noexcept {
@@ -408,28 +449,32 @@ public:
     /// means `memcpy`. Throws `shm::error`.
     explicit PublisherBin(const std::string& topic, memory::Copier* copier = nullptr,
                           publisher_options options = {})
-        : PublisherBase(topic, std::move(options), Capacity), copier_(copier) {}
+        : PublisherBase(topic, std::move(options), Capacity) {
+        if (copier != nullptr) copier_.emplace(*copier);
+    }
 
     /// The same without exceptions: sets `ec`; on an error every `publish` returns false.
     PublisherBin(const std::string& topic, memory::Copier* copier, std::error_code& ec) noexcept
         : PublisherBin(topic, copier, publisher_options{}, ec) {}
     PublisherBin(const std::string& topic, memory::Copier* copier, publisher_options options,
                  std::error_code& ec) noexcept
-        : PublisherBase(topic, std::move(options), Capacity, ec), copier_(copier) {}
+        : PublisherBase(topic, std::move(options), Capacity, ec) {
+        if (copier != nullptr && !ec) copier_.emplace(*copier, ec);
+    }
 
     /// Publishes `size` bytes, which the copier's `user_to_shm` copies straight into shared memory.
     /// Returns whether they were published; `last_error()` says why not. What the copier throws is
     /// passed on, and nothing is published then.
     bool publish(const void* data, std::size_t size) {
-        if (copier_ == nullptr) return done(publisher_.publish(data, size));
+        if (!copier_) return done(publisher_.publish(data, size));
         result<loan> room = publisher_.loan(size);
         if (!room) return done(room.status());
-        copier_->user_to_shm(room->data(), const_cast<void*>(data), size);
-        return done(room->publish());
+        const shm::status s = copier_->user_to_shm(room->data(), data, size);
+        return done(s == shm::status::ok ? room->publish() : s);
     }
 
 private:
-    memory::Copier* copier_;
+    std::optional<detail::bin_copier> copier_;
 };
 
 }  // namespace pubsub

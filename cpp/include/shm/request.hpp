@@ -4,6 +4,7 @@
 #include <shm/error.hpp>
 #include <shm/message.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -98,8 +99,24 @@ public:
         return detail::from_c(shm_request_send_part(handle_.get(), data, size));
     }
 
+    /// The same, waiting for the client up to `timeout`: `timed_out` when it hadn't taken the one before
+    /// by then, and this one wasn't sent.
+    template <typename Rep, typename Period>
+    [[nodiscard]] shm::status send_part_for(const void* data, std::size_t size,
+                                            std::chrono::duration<Rep, Period> timeout) noexcept {
+        return detail::from_c(shm_request_send_part_timeout(handle_.get(), data, size,
+                                                            detail::nanoseconds(timeout)));
+    }
+
     /// Ends several replies: the client gets `end`. Waits as `send_part` does. Fails as `loan` does.
     [[nodiscard]] shm::status finish() noexcept { return ended(shm_request_finish(handle_.get())); }
+
+    /// The same, waiting for the client up to `timeout`: `timed_out` when it hadn't taken the one before
+    /// by then. The request is what it was then.
+    template <typename Rep, typename Period>
+    [[nodiscard]] shm::status finish_for(std::chrono::duration<Rep, Period> timeout) noexcept {
+        return ended(shm_request_finish_timeout(handle_.get(), detail::nanoseconds(timeout)));
+    }
 
     /// Gives the request up now.
     void release() noexcept { handle_.reset(); }
@@ -112,7 +129,7 @@ private:
 
     shm::status ended(std::int32_t code) noexcept {
         const shm::status s = detail::from_c(code);
-        if (!is_error(s)) static_cast<void>(handle_.release());
+        if (!is_error(s) && s != shm::status::timed_out) static_cast<void>(handle_.release());
         return s;
     }
 
@@ -155,6 +172,20 @@ public:
         return s;
     }
 
+    /// Sends what was written as one of several replies, without a copy, and returns the request for the
+    /// next one; `cancelled` when nobody waits for it any more. Waits as `request::send_part` does. The
+    /// loan is empty then; after an error it is what it was.
+    result<shm::request> send_part() noexcept {
+        return part(shm_reply_loan_send_part(handle_.get()));
+    }
+
+    /// The same, waiting for the client up to `timeout`: `timed_out` when it hadn't taken the reply
+    /// before by then. The loan is what it was then.
+    template <typename Rep, typename Period>
+    result<shm::request> send_part_for(std::chrono::duration<Rep, Period> timeout) noexcept {
+        return part(shm_reply_loan_send_part_timeout(handle_.get(), detail::nanoseconds(timeout)));
+    }
+
     /// Replies that the function failed, in place of what was written, which is gone: as
     /// `request::fail`.
     [[nodiscard]] shm::status fail(std::int32_t code, const std::string& message) noexcept {
@@ -166,6 +197,16 @@ public:
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
 private:
+    // What sending a part came to.
+    result<shm::request> part(std::int32_t code) noexcept {
+        const shm::status s = detail::from_c(code);
+        if (is_error(s) || s == shm::status::timed_out) return s;
+        static_cast<void>(handle_.release());
+        if (s == shm::status::ok) return std::move(request_);
+        request_.release();
+        return s;
+    }
+
     shm::request request_;
     std::unique_ptr<shm_reply_loan, detail::reply_loan_deleter> handle_;
 };

@@ -29,6 +29,10 @@
 /// @file
 /// Serving: `shm::server` for bytes, in place or copied, with one reply or several; and
 /// `shm::rpc::Function` and `shm::rpc::Service`, which call a function per request.
+///
+/// Memory of another kind, with a `shm::copier`: `copier.shm_to_user(memory, request.data(), request.size())`
+/// or `copier.copy_out` reads a request, `copier.user_to_shm(loan.data(), memory, loan.size())` fills a
+/// reply loan.
 
 namespace shm {
 
@@ -66,19 +70,11 @@ using server_handle = std::unique_ptr<shm_server, server_deleter>;
 
 inline status open(const std::string& service, const server_options& options,
                    server_handle& handle) noexcept {
-    if (has_nul(service)) return status::invalid_name;
-    if (has_nul(options.root)) return status::invalid_option;
     shm_server_options c{};
-    if (const status s = from_c(shm_server_options_init(&c)); s != status::ok) return s;
-    c.root = options.root.empty() ? nullptr : options.root.c_str();
-    c.capacity = options.capacity;
-    c.participants = options.participants;
-    c.holds = options.holds;
+    const status converted = convert(service, options, shm_server_options_init, c);
+    if (converted != status::ok) return converted;
     c.calls = options.calls;
     c.memory = options.memory;
-    c.mode = options.mode;
-    c.has_group = options.group.has_value() ? 1 : 0;
-    c.group = options.group.value_or(0);
     shm_server* created = nullptr;
     const status s = from_c(shm_server_create(service.c_str(), &c, &created));
     if (s == status::ok) handle.reset(created);
@@ -325,7 +321,7 @@ public:
     bool serve_once() {
         const serving in_use(*this);
         while (!is_stopped()) {
-            if (serve_one(server_, stop_latency)) return true;
+            if (served_one(stop_latency)) return true;
         }
         return false;
     }
@@ -339,13 +335,15 @@ public:
         const clock::time_point start = clock::now();
         while (!is_stopped()) {
             const auto left = wait - (clock::now() - start);
-            if (serve_one(server_, std::min<std::chrono::nanoseconds>(left, stop_latency))) return true;
+            if (served_one(std::min<std::chrono::nanoseconds>(left, stop_latency))) return true;
             if (left <= left.zero()) break;
         }
         return false;
     }
 
-    /// Serves calls until `stop`. Throws as `serve_once` does, after which nothing is served any more.
+    /// Serves calls until `stop`. One request that fails, as when there is no memory for its reply, is
+    /// given up, and its client gets `no_reply`. Throws `shm::error` when errors don't cease, and in the
+    /// child of a fork; nothing is served any more then.
     void serve() {
         const serving in_use(*this);
         run(server_);
@@ -415,6 +413,8 @@ private:
 
     // Nothing but a request ends a wait, so serving looks up this often.
     static constexpr std::chrono::milliseconds stop_latency{20};
+    // As many as the largest queue of one client's calls, and then some.
+    static constexpr int most_failures = 10'000;
     static constexpr const char* list_name = "shm.list";
 
     template <typename Signature>
@@ -427,24 +427,31 @@ private:
 
     [[nodiscard]] bool is_stopped() const noexcept { return stop_.load(std::memory_order_acquire); }
 
+    // What fails about one request is that one's, but so many failures in a row aren't about requests.
     void run(server& own) {
         try {
-            while (!is_stopped()) serve_one(own, stop_latency);
+            int failures = 0;
+            while (!is_stopped()) {
+                const shm::status s = serve_one(own, stop_latency);
+                failures = is_error(s) ? failures + 1 : 0;
+                if (failures > most_failures || s == shm::status::forked) detail::raise(s);
+            }
         } catch (...) {
             stop();
             throw;
         }
     }
 
-    bool serve_one(server& own, std::chrono::nanoseconds timeout) {
+    // `timed_out` when there was no request; one that fails is given up.
+    shm::status serve_one(server& own, std::chrono::nanoseconds timeout) const {
         result<request> received = own.receive_for(timeout);
-        if (!received) {
-            if (is_error(received.status())) detail::raise(received.status());
-            return false;
-        }
-        const shm::status s = dispatch(*received);
+        return received ? dispatch(*received) : received.status();
+    }
+
+    bool served_one(std::chrono::nanoseconds timeout) {
+        const shm::status s = serve_one(server_, timeout);
         if (is_error(s)) detail::raise(s);
-        return true;
+        return s != shm::status::timed_out;
     }
 
     shm::status dispatch(request& asked) const {

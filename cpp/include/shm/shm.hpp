@@ -10,5 +10,7 @@
 #include <shm/message.hpp>
 #include <shm/publisher.hpp>
 #include <shm/server.hpp>
+#include <shm/stream_publisher.hpp>
 #include <shm/subscriber.hpp>
+#include <shm/tensor.hpp>
 #include <shm/upkeep.hpp>

@@ -4,6 +4,7 @@
 #include <shm/copier.hpp>
 #include <shm/error.hpp>
 #include <shm/message.hpp>
+#include <shm/tensor.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -18,6 +19,7 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 /// @file
 /// Receiving: `shm::subscriber` for bytes, plain data and messages, borrowed in place; and
@@ -75,19 +77,11 @@ using subscriber_handle = std::unique_ptr<shm_subscriber, subscriber_deleter>;
 
 inline status open(const std::string& topic, const subscriber_options& options,
                    subscriber_handle& handle) noexcept {
-    if (has_nul(topic)) return status::invalid_name;
-    if (has_nul(options.root)) return status::invalid_option;
     shm_subscriber_options c{};
-    if (const status s = from_c(shm_subscriber_options_init(&c)); s != status::ok) return s;
-    c.root = options.root.empty() ? nullptr : options.root.c_str();
-    c.capacity = options.capacity;
-    c.participants = options.participants;
-    c.holds = options.holds;
+    const status converted = convert(topic, options, shm_subscriber_options_init, c);
+    if (converted != status::ok) return converted;
     c.history = options.history;
     c.reliable = options.reliable ? 1 : 0;
-    c.mode = options.mode;
-    c.has_group = options.group.has_value() ? 1 : 0;
-    c.group = options.group.value_or(0);
     shm_subscriber* created = nullptr;
     const status s = from_c(shm_subscriber_create(topic.c_str(), &c, &created));
     if (s == status::ok) handle.reset(created);
@@ -156,6 +150,44 @@ public:
         }
     }
 
+    /// Copies the message to memory of `by`'s kind at `dst` when `stream` comes to it, and gives it back
+    /// then. Doesn't wait for that. `stream` is what that kind of memory calls one, for CUDA a CUstream.
+    ///
+    /// Until it has ended `dst` is used by nothing but this, and what is behind it on `stream`.
+    /// `done(shm::status)` is called when it has, once and by any thread, if `ok` was returned, with
+    /// `copier` when the copy failed; it must not throw. Fails with `null_argument`: the sample is what it
+    /// was then; otherwise it isn't there any more.
+    template <typename Done>
+    shm::status copy_on_stream(const copier& by, void* dst, void* stream, Done done) {
+        auto told = std::make_unique<Done>(std::move(done));
+        const auto tell = [](void* data, std::int32_t code) {
+            const std::unique_ptr<Done> whom(static_cast<Done*>(data));
+            (*whom)(detail::from_c(code));
+        };
+        const std::int32_t code = shm_sample_copy_on_stream(handle_.get(), by.get(), dst, stream,
+                                                            tell, told.get());
+        if (code == SHM_ERR_NULL) return shm::status::null_argument;
+        static_cast<void>(handle_.release());
+        static_cast<void>(told.release());
+        return detail::from_c(code);
+    }
+
+    /// Hands the sample over as a tensor of this shape, in place: `std::move(sample).to_dlpack(...)`.
+    /// The tensor holds it as long as it lives, also past its subscriber. It is only to be read,
+    /// which this form can't say: a write ends the process. Fails with `wrong_size` when the
+    /// message hasn't exactly as many bytes, with `invalid_option` or `too_large` for what no
+    /// tensor can be; the sample is what it was then.
+    result<dlpack_tensor> to_dlpack(const std::vector<std::int64_t>& shape,
+                                    data_type type) && noexcept {
+        return taken(detail::tensor_of(handle_.get(), shape, type, shm_sample_to_dlpack));
+    }
+
+    /// The same in the form since DLPack 1.0, marked as read-only.
+    result<dlpack_tensor_versioned> to_dlpack_versioned(const std::vector<std::int64_t>& shape,
+                                                        data_type type) && noexcept {
+        return taken(detail::tensor_of(handle_.get(), shape, type, shm_sample_to_dlpack_versioned));
+    }
+
     /// Gives the message back now.
     void release() noexcept { handle_.reset(); }
 
@@ -163,6 +195,13 @@ public:
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
 private:
+    // The message is the tensor's now, if there is one.
+    template <typename Tensor>
+    result<Tensor> taken(result<Tensor> tensor) noexcept {
+        if (tensor) static_cast<void>(handle_.release());
+        return tensor;
+    }
+
     std::unique_ptr<shm_sample, detail::sample_deleter> handle_;
 };
 
@@ -380,7 +419,7 @@ public:
     SubscriberBin(const std::string& topic, memory::Copier* copier, Callback callback,
                   subscriber_options options = {})
         : SubscriberBase(topic, std::move(options), Capacity),
-          copier_(copier == nullptr ? &default_copier_ : copier),
+          copier_(copier == nullptr ? default_copier_ : *copier),
           callback_(std::move(callback)) {}
     SubscriberBin(const std::string& topic, Callback callback, subscriber_options options = {})
         : SubscriberBin(topic, nullptr, std::move(callback), std::move(options)) {}
@@ -392,39 +431,37 @@ public:
     SubscriberBin(const std::string& topic, memory::Copier* copier, Callback callback,
                   subscriber_options options, std::error_code& ec) noexcept
         : SubscriberBase(topic, std::move(options), Capacity, ec),
-          copier_(copier == nullptr ? &default_copier_ : copier),
+          copier_(copier == nullptr ? default_copier_ : *copier, ec),
           callback_(std::move(callback)) {}
 
 private:
-    // The copier's memory, freed however the callback ends, unless it wants to keep it.
+    // A message in the copier's memory, freed however the callback ends, unless it wants to keep it.
     class allocation : public memory::Ptr {
     public:
-        allocation(memory::Copier& copier, std::size_t bytes)
-            : copier_(copier), allocated_(copier.alloc(bytes)) {
-            if (allocated_ == nullptr && bytes != 0) throw std::bad_alloc();
+        allocation(const detail::bin_copier& by, const sample& received)
+            : by_(by), allocated_(by.copy_out(received.data(), received.size()).value()) {
             ptr = allocated_;
-            size = bytes;
+            size = received.size();
         }
         allocation(const allocation&) = delete;
         allocation& operator=(const allocation&) = delete;
         ~allocation() {
-            if (free && allocated_ != nullptr) copier_.dealloc(allocated_);
+            if (free) by_.dealloc(allocated_);
         }
 
     private:
-        memory::Copier& copier_;
+        const detail::bin_copier& by_;
         void* allocated_;
     };
 
     void deliver(sample received) override {
-        allocation copy(*copier_, received.size());
-        copier_->shm_to_user(copy.ptr, const_cast<void*>(received.data()), received.size());
+        allocation copy(copier_, received);
         received.release();
         callback_(&copy);
     }
 
     memory::DefaultCopier default_copier_;
-    memory::Copier* copier_;
+    detail::bin_copier copier_;
     Callback callback_;
 };
 

@@ -33,7 +33,8 @@ struct Begun {
 impl Completions {
     pub(super) fn start() -> Result<Completions> {
         let (queue, ended) = channel();
-        Ok(Completions { queue, thread: thread::spawn("shm-cuda", move || work(&ended))? })
+        let thread = thread::spawn("shm-cuda", move || work(&ended))?;
+        Ok(Completions { queue, thread })
     }
 
     /// Packs `done` for the driver, which gives it to [`callback`] exactly once, or to [`take_back`](Self::take_back).

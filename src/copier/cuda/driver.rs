@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use libloading::Library;
 
 use crate::error::{Error, Result};
+use crate::os::fork::Token;
 
 /// `CUresult`. An enum there; any number may come from a newer driver.
 pub(crate) type Status = c_uint;
@@ -220,14 +221,25 @@ pub(crate) fn virtual_memory() -> Result<&'static VirtualMemory> {
 /// Where the driver is found, in this order.
 const LIBRARIES: [&str; 2] = ["libcuda.so.1", "libcuda.so"];
 
-static DRIVER: OnceLock<Driver> = OnceLock::new();
+/// With the process that opened it.
+static DRIVER: OnceLock<(Driver, Token)> = OnceLock::new();
+
+/// What to do in the child of a fork, whose parent used the driver.
+const IN_A_CHILD: &str =
+    "CUDA doesn't work in the child of a fork of a process that used it; use it in the parent only, or start (exec) a program for it";
 
 /// The driver of this process, initialised. What failed once is tried again: a driver may be installed meanwhile.
 pub(crate) fn driver() -> Result<&'static Driver> {
-    match DRIVER.get() {
-        Some(driver) => Ok(driver),
+    let token = Token::current()?;
+    let (driver, opener) = match DRIVER.get() {
+        Some(loaded) => loaded,
         // Two threads may do this at once, and so a fork in the midst of it leaves no lock behind.
-        None => load().map(|loaded| DRIVER.get_or_init(|| loaded)),
+        None => load().map(|loaded| DRIVER.get_or_init(|| (loaded, token)))?,
+    };
+    if *opener == token {
+        Ok(driver)
+    } else {
+        Err(no_device(IN_A_CHILD))
     }
 }
 
@@ -249,7 +261,7 @@ fn load() -> Result<Driver> {
     let advice = match status {
         status::NO_DEVICE => "no GPU is to be seen; look at nvidia-smi and CUDA_VISIBLE_DEVICES, and in a container, whether it was given one (docker: --gpus all)",
         status::STUB_LIBRARY => "this is the stub that programs are linked with; take its directory out of LD_LIBRARY_PATH",
-        status::NOT_INITIALIZED => "CUDA doesn't work in the child of a fork of a process that used it; use it in the parent only, or start (exec) a program for it",
+        status::NOT_INITIALIZED => IN_A_CHILD,
         _ => "nvidia-smi says more about the state of the driver",
     };
     Err(no_device(format!("cuInit failed with {}; {advice}", driver.words(status))))
@@ -279,7 +291,7 @@ pub(crate) fn check(call: &'static str, status: Status) -> Result<()> {
 
 #[cold]
 fn failed(call: &'static str, status: Status) -> Error {
-    let words = DRIVER.get().map_or_else(|| format!("CUresult {status}"), |driver| driver.words(status));
+    let words = DRIVER.get().map_or_else(|| format!("CUresult {status}"), |(driver, _)| driver.words(status));
     Error::copier(call, i32::try_from(status).unwrap_or(i32::MAX), words)
 }
 

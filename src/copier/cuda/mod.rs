@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A copier for the memory of NVIDIA's GPUs.
 //!
-//! The driver is opened when the first copier is made (`driver.rs`); without one that is [`Error::NoDevice`](crate::Error::NoDevice), and nothing
+//! The driver is opened when the first copier is made (`driver.rs`); without one that is [`Error::NoDevice`], and nothing
 //! else of this library needs it. Each copier belongs to one device (`device.rs`) and works in the context that the CUDA runtime works in, so memory of
 //! `cudaMalloc`, of PyTorch and the like is as good as its own. A segment's mapping is registered with the driver once (`registered.rs`), which makes its
 //! pages resident; from then on the GPU copies from and to it by itself. How a copy on a stream ends: `completion.rs`.
@@ -29,7 +29,8 @@ pub use topic::{DeviceLoan, DeviceOptions, DevicePublisher, DeviceSample, Device
 
 /// Copies between shared memory and the memory of one NVIDIA GPU, or memory of the process that the GPU reaches: managed, or registered with it.
 ///
-/// Copies without a stream are made on a stream of the copier's own, which doesn't wait for others: the work on the memory must have ended.
+/// Copies without a stream are made one after the other on a stream of the copier's own, which doesn't wait for others: the work on the memory must
+/// have ended. What is to be done at the ends of copies on streams is done one after the other, too, in a thread of the copier's.
 pub struct CudaCopier {
     device: Arc<Device>,
     stream: Handle,

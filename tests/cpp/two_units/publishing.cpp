@@ -9,6 +9,10 @@ std::unique_ptr<Publisher> make_publisher() {
     return publisher;
 }
 
+std::unique_ptr<shm::copier> make_copier(shm::memory::Copier& user) {
+    return std::make_unique<shm::copier>(user);
+}
+
 std::unique_ptr<Adder> make_adder() {
     return std::make_unique<Adder>("adder", [](int n, const Shared& more) { return n + more.value; });
 }

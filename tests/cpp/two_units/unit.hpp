@@ -20,5 +20,6 @@ using Publisher = shm::pubsub::Publisher<Shared, 16>;
 using Adder = shm::rpc::Function<int(int, Shared)>;
 
 std::unique_ptr<Publisher> make_publisher();
+std::unique_ptr<shm::copier> make_copier(shm::memory::Copier& user);
 std::unique_ptr<Adder> make_adder();
 const void* category_elsewhere();

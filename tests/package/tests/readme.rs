@@ -46,6 +46,10 @@ fn the_program_in_cpp() {
     let printed = run("cpp", "CXX", "shm::shm");
     assert_eq!(
         printed,
-        ["1: Delphi, 570 m\n1048576 bytes at position 64\n", "9\ndivide threw: division by zero\n"]
+        [
+            "1: Delphi, 570 m\n1048576 bytes at position 64\n",
+            "9\ndivide threw: division by zero\n",
+            "emarf on the device\nframe for all others\nemarf again\n"
+        ]
     );
 }

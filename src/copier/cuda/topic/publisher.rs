@@ -27,6 +27,7 @@ pub struct DevicePublisher {
     largest: usize,
     count: u32,
     placement: Placement,
+    info: TopicInfo,
     /// Of `device`, or of all if that isn't there.
     pending: Arc<Pending>,
     /// `None`: all payloads are in host memory.
@@ -75,13 +76,15 @@ impl DevicePublisher {
             false => None,
         };
         let len = if on_device.is_some() { descriptor::SIZE } else { host_size(device.largest) };
+        let (info, pending) = join(topic, options, len, count)?;
         Ok(DevicePublisher {
             topic: topic.to_owned(),
             options: options.clone(),
             largest: device.largest,
             count,
             placement: device.placement,
-            pending: join(topic, options, len, count)?,
+            info,
+            pending,
             device: on_device,
             host: OnceLock::new(),
             gpu,
@@ -96,7 +99,7 @@ impl DevicePublisher {
             return Ok(host);
         }
         // Another participant, whose chunks are larger. Two threads may do this at once; one of them joins in vain.
-        let made = join(&self.topic, &self.options, host_size(self.largest), self.count)?;
+        let (_, made) = join(&self.topic, &self.options, host_size(self.largest), self.count)?;
         Ok(self.host.get_or_init(|| made))
     }
 
@@ -173,6 +176,7 @@ impl DevicePublisher {
     /// # Errors
     /// [`Error::Copier`]; those of [`Loan::publish`](crate::Loan::publish).
     pub fn wait(&self, timeout: Duration) -> Result<bool> {
+        self.gpu.cuda.device.token().check()?;
         let deadline = Instant::now().checked_add(timeout);
         for pending in self.pending() {
             let left = deadline.map_or(timeout, |end| end.saturating_duration_since(Instant::now()));
@@ -189,7 +193,7 @@ impl DevicePublisher {
 
     /// The topic's sizes.
     pub fn info(&self) -> TopicInfo {
-        self.pending.info()
+        self.info
     }
 }
 
@@ -208,9 +212,15 @@ fn host_size(len: usize) -> usize {
 }
 
 /// Joins to publish `count` messages of up to `len` bytes.
-fn join(topic: &str, options: &PublisherOptions, len: usize, count: u32) -> Result<Arc<Pending>> {
+fn join(
+    topic: &str,
+    options: &PublisherOptions,
+    len: usize,
+    count: u32,
+) -> Result<(TopicInfo, Arc<Pending>)> {
     let options = PublisherOptions { memory: budget_for(len, count)?, ..options.clone() };
-    Ok(Arc::new(Pending::new(Publisher::with_options(topic, &options)?)))
+    let publisher = Publisher::with_options(topic, &options)?;
+    Ok((publisher.info(), Arc::new(Pending::new(publisher))))
 }
 
 impl OnDevice {
@@ -240,13 +250,7 @@ impl Drop for DevicePublisher {
         if !self.gpu.cuda.device.is_ours() {
             return;
         }
-        for pending in self.pending() {
-            pending.wait_for_all();
-            // Who ended the last one lets go of it next.
-            while Arc::strong_count(pending) > 1 {
-                std::thread::yield_now();
-            }
-        }
+        self.pending().for_each(|pending| pending.close());
     }
 }
 
@@ -329,9 +333,9 @@ impl DeviceLoan<'_> {
         unsafe { gpu.cuda.check_stream(stream)? };
         let Some(resting) = self.resting.take() else { return Err(Error::Closed) };
         let pending = self.pending.clone();
-        pending.begin();
+        let number = pending.begin();
         // The publisher, which has the copier, waits for it.
-        let done = Done::new(move |ended| pending.end(resting, ended));
+        let done = Done::new(move |ended| pending.end(number, resting, ended));
         // SAFETY: the caller's.
         unsafe { gpu.cuda.when_done(stream, done) };
         Ok(())

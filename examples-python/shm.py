@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""As much of shm's C interface as tensors need, by ctypes: copy what you use.
+
+A sample and a loan have DLPack's `__dlpack__`, so numpy.from_dlpack, torch.from_dlpack and others take them without a copy.
+SHM_LIBRARY names the library; without it, it is libshm.so.0 where the system finds it.
+"""
+
+import ctypes
+import os
+from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
+
+# Codes and bits of elements' types; DLPack has more.
+UINT8, INT32, FLOAT32, FLOAT64 = (1, 8), (0, 32), (2, 32), (2, 64)
+
+_CPU = (1, 0)
+_TIMED_OUT = 2
+
+
+class _TensorType(ctypes.Structure):
+    _fields_ = [("struct_size", c_size_t), ("shape", POINTER(c_int64)), ("ndim", c_uint32),
+                ("code", c_uint8), ("bits", c_uint8), ("lanes", c_uint16)]
+
+    def __init__(self, shape, code, bits):
+        super().__init__(ctypes.sizeof(_TensorType), (c_int64 * len(shape))(*shape), len(shape), code, bits, 1)
+
+
+_library = ctypes.CDLL(os.environ.get("SHM_LIBRARY", "libshm.so.0"))
+
+
+def _declare(name, result, *arguments):
+    function = getattr(_library, name)
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
+_last_error = _declare("shm_last_error_message", c_char_p)
+_publisher_create = _declare("shm_publisher_create", c_int32, c_char_p, c_void_p, POINTER(c_void_p))
+_publisher_destroy = _declare("shm_publisher_destroy", None, c_void_p)
+_publisher_loan = _declare("shm_publisher_loan", c_int32, c_void_p, c_size_t, POINTER(c_void_p))
+_publish_dlpack = _declare("shm_publisher_publish_dlpack", c_int32, c_void_p, c_void_p, POINTER(c_uint64))
+_loan_to_dlpack = _declare("shm_loan_to_dlpack", c_int32, c_void_p, POINTER(_TensorType), POINTER(c_void_p))
+_loan_to_versioned = _declare("shm_loan_to_dlpack_versioned", c_int32, c_void_p, POINTER(_TensorType), POINTER(c_void_p))
+_loan_publish = _declare("shm_loan_publish", c_int32, c_void_p, POINTER(c_uint64))
+_loan_destroy = _declare("shm_loan_destroy", None, c_void_p)
+_subscriber_create = _declare("shm_subscriber_create", c_int32, c_char_p, c_void_p, POINTER(c_void_p))
+_subscriber_destroy = _declare("shm_subscriber_destroy", None, c_void_p)
+_receive = _declare("shm_subscriber_receive_timeout", c_int32, c_void_p, c_uint64, POINTER(c_void_p))
+_sample_data = _declare("shm_sample_data", c_void_p, c_void_p)
+_sample_size = _declare("shm_sample_size", c_size_t, c_void_p)
+_sample_to_dlpack = _declare("shm_sample_to_dlpack", c_int32, c_void_p, POINTER(_TensorType), POINTER(c_void_p))
+_sample_to_versioned = _declare("shm_sample_to_dlpack_versioned", c_int32, c_void_p, POINTER(_TensorType), POINTER(c_void_p))
+_sample_release = _declare("shm_sample_release", None, c_void_p)
+
+# The names of capsules, of which Python keeps the address; and how a tensor is ended that nobody took out of one.
+_OLDER, _VERSIONED = b"dltensor", b"dltensor_versioned"
+_DESTROY = {_OLDER: _declare("shm_dlpack_destroy", None, c_void_p),
+            _VERSIONED: _declare("shm_dlpack_destroy_versioned", None, c_void_p)}
+# Where the DLTensor is, in bytes.
+_OFFSET = {_OLDER: 0, _VERSIONED: 32}
+
+_capsule_new = ctypes.PYFUNCTYPE(ctypes.py_object, c_void_p, c_char_p, c_void_p)(("PyCapsule_New", ctypes.pythonapi))
+# By address: a capsule in its destructor mustn't get another reference.
+_capsule_is = ctypes.PYFUNCTYPE(c_int, c_void_p, c_char_p)(("PyCapsule_IsValid", ctypes.pythonapi))
+_capsule_pointer = ctypes.PYFUNCTYPE(c_void_p, c_void_p, c_char_p)(("PyCapsule_GetPointer", ctypes.pythonapi))
+
+
+class Error(Exception):
+    """What the library said."""
+
+
+def _check(status):
+    if status < 0:
+        raise Error(_last_error().decode())
+    return status
+
+
+def _name_of(capsule):
+    """The name of a capsule, by its address, that has a tensor. Who takes a tensor gives its capsule another name."""
+    return next((name for name in (_OLDER, _VERSIONED) if _capsule_is(capsule, name)), None)
+
+
+@ctypes.PYFUNCTYPE(None, c_void_p)
+def _end_capsule(capsule):
+    name = _name_of(capsule)
+    if name is not None:
+        _DESTROY[name](_capsule_pointer(capsule, name))
+
+
+class _Exporter:
+    """What has a tensor in the processor's memory. A subclass says by what functions of C."""
+
+    def __dlpack_device__(self):
+        return _CPU
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        if self._handle is None:
+            raise BufferError("it was given away already")
+        if copy or dl_device not in (None, _CPU):
+            raise BufferError("a message is given out where it is; copy it then")
+        is_versioned = max_version is not None and max_version[0] >= 1
+        name, convert = (_VERSIONED, self._to_versioned) if is_versioned else (_OLDER, self._to_older)
+        tensor = c_void_p()
+        _check(convert(self._handle, byref(self._type), byref(tensor)))
+        self._exported()
+        return _capsule_new(tensor, name, ctypes.cast(_end_capsule, c_void_p))
+
+
+class Sample(_Exporter):
+    """A message as a tensor, in place and read-only. Whoever takes it by DLPack holds it from then on, and once; before that it
+    is released with this object. torch doesn't know that a tensor is read-only: a write ends the process with a SIGSEGV."""
+
+    _to_older, _to_versioned = _sample_to_dlpack, _sample_to_versioned
+
+    def __init__(self, handle, shape, dtype):
+        self._handle, self._type = handle, _TensorType(shape, *dtype)
+        self.address, self.size = _sample_data(handle), _sample_size(handle)
+
+    def _exported(self):
+        self._handle = None
+
+    def __del__(self):
+        if self._handle is not None:
+            _sample_release(self._handle)
+
+
+class Loan(_Exporter):
+    """Shared memory to write a message into: NumPy does from 2.2.5 on. What was made of it by DLPack mustn't be used after `publish`."""
+
+    _to_older, _to_versioned = _loan_to_dlpack, _loan_to_versioned
+
+    def __init__(self, handle, shape, dtype):
+        self._handle, self._type = handle, _TensorType(shape, *dtype)
+
+    def _exported(self):
+        pass
+
+    def publish(self):
+        _check(_loan_publish(self._handle, None))
+        self._handle = None
+
+    def __del__(self):
+        if self._handle is not None:
+            _loan_destroy(self._handle)
+
+
+class Publisher:
+    """Publishes tensors. One thread at a time uses it and its loans, which don't outlive it."""
+
+    def __init__(self, topic):
+        self._handle = c_void_p()
+        _check(_publisher_create(topic.encode(), None, byref(self._handle)))
+
+    def publish(self, tensor):
+        """Publishes a copy of whatever has `__dlpack__` and is in the processor's memory."""
+        try:
+            capsule = tensor.__dlpack__(max_version=(1, 0))
+        except TypeError:
+            capsule = tensor.__dlpack__()
+        # It is only looked into, so it stays the capsule's to end.
+        name = _name_of(id(capsule))
+        pointer = _capsule_pointer(id(capsule), name) + _OFFSET[name]
+        _check(_publish_dlpack(self._handle, pointer, None))
+
+    def loan(self, shape, dtype):
+        """Lends memory for a tensor of this shape, to be filled in place."""
+        size = dtype[1] // 8
+        for length in shape:
+            size *= length
+        loan = c_void_p()
+        _check(_publisher_loan(self._handle, size, byref(loan)))
+        return Loan(loan, shape, dtype)
+
+    def close(self):
+        _publisher_destroy(self._handle)
+        self._handle = None
+
+
+class Subscriber:
+    """Receives messages as tensors. One thread at a time uses it; what it gave out may be used and dropped by any, also later."""
+
+    def __init__(self, topic):
+        self._handle = c_void_p()
+        _check(_subscriber_create(topic.encode(), None, byref(self._handle)))
+
+    def receive(self, shape, dtype, timeout=10.0):
+        """The next message, as a tensor of this shape. None when there is none in `timeout` seconds."""
+        sample = c_void_p()
+        if _check(_receive(self._handle, int(timeout * 1e9), byref(sample))) == _TIMED_OUT:
+            return None
+        return Sample(sample, shape, dtype)
+
+    def close(self):
+        _subscriber_destroy(self._handle)
+        self._handle = None
