@@ -9,6 +9,7 @@ mod support;
 mod c;
 mod copies;
 mod device;
+mod device_c;
 mod device_deaths;
 mod driver;
 mod failures;
@@ -43,6 +44,7 @@ const ROLES: &[Role] = &[
     ("device::refuses", device::refuses),
     ("device::of_a_larger_block", device::of_a_larger_block),
     ("device::can_not_export", device::can_not_export),
+    ("device_c::there_and_back", device_c::there_and_back),
     ("device_deaths::publishes_one", device_deaths::publishes_one),
     ("device_deaths::keeps_reading", device_deaths::keeps_reading),
     ("device_deaths::is_killed_midway", device_deaths::is_killed_midway),

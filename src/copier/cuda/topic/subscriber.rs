@@ -72,7 +72,7 @@ impl DeviceSubscriber {
             }
         }
         self.idle.set(self.idle.get().wrapping_add(1));
-        if self.idle.get() % IDLE_ROUNDS == 0 {
+        if self.idle.get().is_multiple_of(IDLE_ROUNDS) {
             self.mapped.borrow_mut().sweep_idle();
         }
         Ok(None)
