@@ -399,3 +399,23 @@ pub fn can_not_export(mut parent: Parent) {
     let made = DevicePublisher::new(TOPIC, &publishing(&root), &device_options(1, Placement::Device));
     assert!(matches!(made, Err(Error::Copier { .. })), "{made:?}");
 }
+
+#[test]
+fn who_only_asks_lets_go_of_publishers_that_are_gone() {
+    run("device::polls", &[]);
+}
+
+pub fn polls(mut parent: Parent) {
+    let (root, driver) = (root(&mut parent), Driver::open());
+    let (publisher, subscriber) = (publisher(&root, 1, Placement::Device), subscriber(&root));
+    publish(&driver, &publisher, 1, 10);
+    drop(receive(&subscriber));
+    drop(publisher);
+    assert_eq!(driver.count("vmm_mappings"), 1);
+    for _ in 0..10_000 {
+        assert!(subscriber.try_receive().unwrap().is_none());
+    }
+    assert_eq!(driver.count("vmm_mappings"), 0);
+    drop(subscriber);
+    driver.assert_clean();
+}

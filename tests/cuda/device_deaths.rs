@@ -167,8 +167,14 @@ pub fn goes_on_though_held(mut parent: Parent) {
     subscriber.expect("holds");
     let two = [(); 2].map(|()| publisher.loan(LEN).unwrap());
     assert!(matches!(publisher.loan(LEN), Err(Error::OutOfMemory { .. })), "the third one is held");
+    let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let with_connection = descriptors();
     subscriber.kill();
     let third = publisher.loan(LEN).unwrap();
+    // The pipes to the child are gone, too.
+    while descriptors() > with_connection - 3 {
+        std::thread::yield_now();
+    }
     assert_eq!(driver.count("vmm_memories"), 3);
     drop((two, third));
     drop(publisher);

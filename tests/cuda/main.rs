@@ -11,6 +11,7 @@ mod copies;
 mod device;
 mod device_c;
 mod device_deaths;
+mod device_strangers;
 mod driver;
 mod failures;
 mod missing;
@@ -55,6 +56,12 @@ const ROLES: &[Role] = &[
     ("device_deaths::holds", device_deaths::holds),
     ("device_deaths::goes_on_though_held", device_deaths::goes_on_though_held),
     ("device_deaths::waits_for_no_one", device_deaths::waits_for_no_one),
+    ("device::polls", device::polls),
+    ("device_strangers::asks", device_strangers::asks),
+    ("device_strangers::listens", device_strangers::listens),
+    ("device_strangers::meets_strangers", device_strangers::meets_strangers),
+    ("device_strangers::has_no_descriptors", device_strangers::has_no_descriptors),
+    ("device_strangers::receives_one", device_strangers::receives_one),
     ("failures::of_each_call", failures::of_each_call),
     ("failures::of_the_device", failures::of_the_device),
     ("failures::memory_of_others", failures::memory_of_others),

@@ -206,7 +206,7 @@ impl Visit {
             Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => return Ok(Asked::Gone),
             other => other.map_err(|errno| failed("sendmsg", errno))?,
         }
-        let deadline = Instant::now() + if self.is_late { Duration::ZERO } else { LIMIT };
+        let mut deadline = Instant::now() + if self.is_late { Duration::ZERO } else { LIMIT };
         loop {
             if !self.connection.wait(deadline).map_err(|errno| failed("poll", errno))? {
                 self.is_late = true;
@@ -221,7 +221,10 @@ impl Visit {
             if received.len == 0 {
                 return Ok(Asked::Gone);
             }
-            self.is_late = false;
+            if std::mem::take(&mut self.is_late) {
+                // It works again.
+                deadline = Instant::now() + LIMIT;
+            }
             // What was asked for when it was late is asked for again when it is needed.
             if received.len != size_of::<Word>() || answer.id != place.id {
                 continue;
