@@ -5,13 +5,14 @@ use std::io::{ErrorKind, Read};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use shm::copier::cuda::Placement;
-use shm::Error;
+use shm::copier::cuda::{DeviceSubscriber, Placement};
+use shm::{Error, SubscriberOptions};
 
 use crate::device::{assert_all, publish, publisher, receive, subscriber};
 use crate::driver::{root, Driver};
 use crate::support::child::{Child, Parent};
-use crate::{run, with_driver};
+use crate::support::subscribing;
+use crate::{run, with_driver, TOPIC};
 
 const LEN: usize = 1000;
 
@@ -262,6 +263,35 @@ pub fn sees_the_end_of_a_parent(mut parent: Parent) {
     assert_eq!(subscriber.lost(), 1, "its publisher is gone");
     // SAFETY: a plain system call; the process was made by a child of this one for this test, and sleeps.
     unsafe { libc::kill(child, libc::SIGKILL) };
+    drop(subscriber);
+    driver.assert_clean();
+}
+
+#[test]
+fn who_is_always_busy_lets_go_of_publishers_that_are_gone() {
+    run("device_deaths::is_always_busy", &[]);
+}
+
+pub fn is_always_busy(mut parent: Parent) {
+    let (root, driver) = (root(&mut parent), Driver::open());
+    let options = SubscriberOptions { capacity: 4, ..subscribing(&root) };
+    let subscriber = DeviceSubscriber::new(TOPIC, &options, 0).unwrap();
+    let take = |publisher: &mut Child, byte| {
+        tell(publisher, byte);
+        assert_all(&driver, &subscriber.try_receive().unwrap().unwrap(), byte, LEN);
+    };
+    let [mut first, mut second, mut third] = [(); 3].map(|()| start("device_deaths::publishes_one", &root));
+    take(&mut first, 1);
+    first.kill();
+    // It is seen to be gone; what it may have left in the ring is passed when as many as that takes were read.
+    for byte in 0..4 {
+        take(&mut second, byte);
+    }
+    assert_eq!(driver.count("vmm_mappings"), 1 + 4);
+    take(&mut third, 2);
+    assert_eq!(driver.count("vmm_mappings"), 4 + 1);
+    second.kill();
+    third.kill();
     drop(subscriber);
     driver.assert_clean();
 }

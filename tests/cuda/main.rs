@@ -53,6 +53,7 @@ const ROLES: &[Role] = &[
     ("device_deaths::sees_whole_messages", device_deaths::sees_whole_messages),
     ("device_deaths::leaves_a_child", device_deaths::leaves_a_child),
     ("device_deaths::sees_the_end_of_a_parent", device_deaths::sees_the_end_of_a_parent),
+    ("device_deaths::is_always_busy", device_deaths::is_always_busy),
     ("device_deaths::holds", device_deaths::holds),
     ("device_deaths::goes_on_though_held", device_deaths::goes_on_though_held),
     ("device_deaths::waits_for_no_one", device_deaths::waits_for_no_one),

@@ -18,13 +18,15 @@ pub(super) struct Mapped {
     group: Option<u32>,
     network: u64,
     blocks: HashMap<[u64; 2], (u64, Arc<Block>)>,
+    /// Of the message that was received last.
+    position: u64,
     /// By their doors.
     publishers: HashMap<u64, Publisher>,
 }
 
 struct Publisher {
     visit: Visit,
-    /// The first position that was read after it was seen to be gone.
+    /// Where the subscriber was when it was seen to be gone.
     gone_at: Option<u64>,
 }
 
@@ -38,22 +40,29 @@ pub(super) enum Found {
 impl Mapped {
     pub(super) fn new(device: Arc<Device>, group: Option<u32>) -> Mapped {
         let (blocks, publishers) = (HashMap::new(), HashMap::new());
-        Mapped { device, group, network: network_namespace(), blocks, publishers }
+        Mapped { device, group, network: network_namespace(), blocks, position: 0, publishers }
     }
 
-    /// The block at `place`, of a message at `position`.
-    pub(super) fn find(&mut self, place: &Place, position: u64, capacity: u32) -> Result<Found> {
+    /// The message at `position` is received now.
+    pub(super) fn come_to(&mut self, position: u64) {
+        self.position = position;
+    }
+
+    /// The block at `place`, which the message that is received now is in.
+    pub(super) fn find(&mut self, place: &Place, capacity: u32) -> Result<Found> {
         match self.blocks.get(&place.id) {
             // Of a block that it mapped as smaller a message can't be larger.
             Some((_, block)) if place.size <= block.size() as u64 => Ok(Found::At(block.clone())),
             Some(_) => Err(unreachable("the message says that its block is larger than it is")),
-            None => self.map(place, position, capacity),
+            None => self.map(place, capacity),
         }
     }
 
     #[cold]
-    fn map(&mut self, place: &Place, position: u64, capacity: u32) -> Result<Found> {
-        self.sweep(|gone_at| position.saturating_sub(gone_at) >= capacity.into(), position);
+    fn map(&mut self, place: &Place, capacity: u32) -> Result<Found> {
+        // What it published was in the ring then, so at most a ring's length ahead.
+        let position = self.position;
+        self.sweep(|gone_at| position.saturating_sub(gone_at) >= capacity.into());
         check_reach(&self.device, place.device).inspect_err(|_| self.complain(place))?;
         if place.network != self.network && place.network != 0 && self.network != 0 {
             let what = "the publisher is in another network namespace, where it can't be asked for the block; have both share one";
@@ -86,15 +95,15 @@ impl Mapped {
         }
     }
 
-    /// The same when all was read that there was: nothing is to come any more of those who were gone when that was looked for.
+    /// Lets go of publishers that are gone, when all was read that there was: nothing is to come any more of those who were gone before that was looked for.
     pub(super) fn sweep_idle(&mut self) {
-        self.sweep(|_| true, 0);
+        self.sweep(|_| true);
     }
 
     /// Looks who is gone, and lets go of those who were gone before at a position of which `is_past` says that nothing of theirs is in the ring any more.
-    /// `position` is what is read next. What samples are in stays mapped until they are released.
-    fn sweep(&mut self, is_past: impl Fn(u64) -> bool, position: u64) {
-        let blocks = &mut self.blocks;
+    /// What samples are in stays mapped until they are released.
+    fn sweep(&mut self, is_past: impl Fn(u64) -> bool) {
+        let (blocks, position) = (&mut self.blocks, self.position);
         self.publishers.retain(|&door, publisher| {
             if publisher.gone_at.is_some_and(&is_past) {
                 blocks.retain(|_, &mut (its, _)| its != door);

@@ -125,12 +125,14 @@ impl DeviceSubscriber {
     }
 
     fn find(&self, sample: &Sample<'_>) -> Result<Option<(*const u8, usize, Home)>> {
+        let mut mapped = self.mapped.borrow_mut();
+        mapped.come_to(sample.position());
         let (place, len) = match descriptor::read(sample)? {
             Payload::Device { place, len } => (place, len),
             Payload::Host { len } => return self.find_in_host(sample, len).map(Some),
         };
         let capacity = self.info().capacity;
-        match self.mapped.borrow_mut().find(&place, sample.position(), capacity)? {
+        match mapped.find(&place, capacity)? {
             Found::Lost => Ok(None),
             Found::At(block) => Ok(Some((block.start() as *const u8, len, Home::Block(block)))),
         }
