@@ -129,6 +129,14 @@ impl Driver {
         Stream(stream)
     }
 
+    /// Has `len` bytes copied when `stream` comes to it.
+    pub fn copy(&self, to: *mut u8, from: *const u8, len: usize, stream: Stream) {
+        let copy =
+            self.get::<unsafe extern "C" fn(*mut u8, *const u8, usize, *mut c_void) -> u32>("cuMemcpyAsync");
+        // SAFETY: as cuda.h has it.
+        assert_eq!(unsafe { copy(to, from, len, stream.0) }, 0);
+    }
+
     /// Registers memory of the test's, which stays until it is unregistered.
     pub fn register(&self, memory: &mut [u8]) {
         let register =
@@ -147,7 +155,16 @@ impl Driver {
     #[track_caller]
     pub fn assert_clean(&self) {
         self.assert_rules();
-        for name in ["contexts", "streams", "allocations", "registrations", "left_at_the_end"] {
+        for name in [
+            "contexts",
+            "streams",
+            "allocations",
+            "registrations",
+            "left_at_the_end",
+            "vmm_memories",
+            "vmm_reservations",
+            "vmm_mappings",
+        ] {
             assert_eq!(self.count(name), 0, "{name}");
         }
     }

@@ -151,6 +151,9 @@ void fake_pretend(CUdeviceptr at, unsigned kind, int device, unsigned is_managed
 
 void fake_capture(CUstream stream, int is_capturing) { stream->is_capturing = is_capturing; }
 
+static void *vmm_behind(CUdeviceptr at);
+static int vmm_attribute(int attribute);
+
 /// Which device the memory is on. -1: none.
 int fake_device_of(CUdeviceptr at) {
   for (int device = 0; device < DEVICES; device++)
@@ -161,7 +164,7 @@ int fake_device_of(CUdeviceptr at) {
 /// The processor's access to a device's memory, which the tests alone have.
 void *fake_behind(CUdeviceptr at) {
   int device = fake_device_of(at);
-  return device < 0 ? NULL : behinds[device] + (at - (uintptr_t)spaces[device]);
+  return device < 0 ? vmm_behind(at) : behinds[device] + (at - (uintptr_t)spaces[device]);
 }
 
 static int number(const char *name, int otherwise) {
@@ -289,7 +292,8 @@ Result cuDeviceGet(CUdevice *device, int ordinal) {
 
 Result cuDeviceGetAttribute(int *value, DeviceAttribute attribute, CUdevice device) {
   BEGIN(0);
-  *value = attribute == 113 && number("FAKE_CUDA_READ_ONLY", 1); // CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED
+  // 113: CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED
+  *value = (int)attribute == 113 ? number("FAKE_CUDA_READ_ONLY", 1) : vmm_attribute((int)attribute);
   return end(device < DEVICES ? OK : INVALID_DEVICE);
 }
 
@@ -408,7 +412,8 @@ static Result copy(CUdeviceptr to, CUdeviceptr from, size_t len, const void *sta
   Result failed = failing("copy");
   if (failed) return failed;
   Range *written = find(registrations, to, 1);
-  if (written && written->flags & 8) return ILLEGAL_ADDRESS; // registered to be read only
+  if (!written) written = find(allocations, to, 1);
+  if (written && written->flags & 8) return ILLEGAL_ADDRESS; // registered or mapped to be read only
   if (fake_behind(to) && !find(allocations, to, len)) return ILLEGAL_ADDRESS;
   if (fake_behind(from) && !find(allocations, from, len)) return ILLEGAL_ADDRESS;
   const char *source = staged ? staged : reach(from);
@@ -596,3 +601,4 @@ Result cuLaunchKernel(CUfunction function, unsigned blocks, unsigned y, unsigned
   put(named(stream), work);
   return end(OK);
 }
+#include "fake_vmm.c"
