@@ -11,11 +11,14 @@ use std::time::Duration;
 
 use copier::{Counting, Told, STREAM};
 use shm::copier::cpu::{CpuCopy, ParallelCopy, ParallelOptions};
-use shm::copier::{Done, SharedCopier, StreamPublisher, UserMemory};
+use shm::copier::{Copier, Done, SharedCopier, StreamPublisher, UserMemory};
 use shm::{
     Client, ClientOptions, Error, Publisher, PublisherOptions, Server, ServerOptions, Subscriber,
     SubscriberOptions,
 };
+
+/// Of the topic; the first message's position, too.
+const CAPACITY: u64 = 4;
 
 fn publisher(root: &Path) -> Publisher {
     let options = PublisherOptions { root: Some(root.into()), capacity: 4, ..Default::default() };
@@ -204,6 +207,10 @@ fn copiers_of_the_processors_own_memory_are_copiers() {
             assert!(unsafe { std::slice::from_raw_parts(memory.as_ptr(), len) } == text);
         }
     }
+    // Whoever asks past `SharedCopier` for nothing gets something to free.
+    let nothing = Copier::alloc(&CpuCopy::Auto, 0).unwrap();
+    // SAFETY: it came from there.
+    unsafe { Copier::dealloc(&CpuCopy::Auto, nothing, 0).unwrap() };
     assert!(matches!(parallel.alloc(usize::MAX), Err(Error::Copier { .. })));
     assert!(matches!(parallel.alloc(isize::MAX as usize - 63), Err(Error::Copier { .. })));
 }
@@ -330,6 +337,7 @@ fn a_stream_waits_for_reliable_subscribers_and_others_do_not_wait_with_it() {
         // The fifth waits for room; this one only for its turn.
         assert!(!publisher.wait(Duration::from_millis(5)).unwrap());
         publish();
+        while !told.go_on() {}
         (0..6).for_each(|_| drop(subscriber.receive().unwrap()));
     });
     assert!(publisher.wait(Duration::from_secs(10)).unwrap());
@@ -363,6 +371,94 @@ fn a_sample_is_held_until_its_stream_has_come_to_it() {
     drop((memory, copier));
     drop(publisher);
     told.assert_ended();
+}
+
+/// Has its bytes in itself, and they move with it.
+struct Inline([u8; 64]);
+
+impl std::ops::Deref for Inline {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[test]
+fn what_has_its_bytes_in_itself_stays_in_place_for_a_stream() {
+    let (copier, told) = counting(false);
+    let memory = copier.alloc(64).unwrap();
+    let done = Done::new(|ended| ended.unwrap());
+    // SAFETY: it is there until the copy has ended.
+    unsafe { copier.shm_to_user_on_stream(memory.as_ptr(), Inline([5; 64]), STREAM, done) };
+    assert!(told.go_on());
+    assert_eq!(read(&memory), [5; 64]);
+}
+
+#[test]
+fn a_shut_gate_keeps_no_stream_from_going_on() {
+    let root = tempfile::tempdir().unwrap();
+    let options = SubscriberOptions {
+        root: Some(root.path().into()),
+        capacity: 4,
+        holds: 2,
+        reliable: true,
+        ..Default::default()
+    };
+    let subscriber = Subscriber::with_options("t", &options).unwrap();
+    let (copier, told) = counting(true);
+    let publisher = StreamPublisher::new(publisher(root.path()), copier.clone());
+    let memory = written(&copier, b"text");
+    // SAFETY: it is there until the copies have ended.
+    let publish = || unsafe { publisher.publish(memory.as_ptr(), memory.len(), STREAM).unwrap() };
+    (0..7).for_each(|_| publish());
+    // The device's one thread comes by: three find no room.
+    (0..7).for_each(|_| assert!(told.go_on()));
+    assert!(!publisher.wait(Duration::from_millis(5)).unwrap());
+    let mut received = 0u64;
+    while received < 7 {
+        // Both holds, which the same thread gives back behind the messages that wait.
+        for _ in 0..2 {
+            let Some(sample) = subscriber.receive_timeout(Duration::from_secs(10)).unwrap() else { break };
+            assert_eq!(sample.position(), CAPACITY + received, "in order");
+            received += 1;
+            let done = Done::new(|ended| ended.unwrap());
+            // SAFETY: it is there until the copy has ended; all write the same.
+            unsafe { copier.shm_to_user_on_stream(memory.as_ptr(), sample.keep(), STREAM, done) };
+            if received == 7 {
+                break;
+            }
+        }
+        while told.go_on() {}
+    }
+    assert!(publisher.wait(Duration::from_secs(10)).unwrap());
+    drop((publisher, subscriber, memory, copier));
+    told.assert_ended();
+}
+
+#[test]
+fn a_mapping_that_the_device_does_not_let_go_of_stays() {
+    let root = tempfile::tempdir().unwrap();
+    for ends_first in [false, true] {
+        let (copier, told) = counting(true);
+        let publisher = publisher(root.path());
+        publish(&publisher, &copier, b"text").unwrap();
+        let (start, len) =
+            told.pinned.lock().unwrap().iter().map(|(&at, &(len, _))| (at, len)).next().unwrap();
+        told.fails.store(true, Ordering::SeqCst);
+        if ends_first {
+            drop(copier);
+            drop(publisher);
+        } else {
+            drop(publisher);
+            drop(copier);
+        }
+        assert_eq!(told.count(|told| &told.unpins), 1);
+        // SAFETY: asks whether a page is mapped, and writes nothing but the answer.
+        let mut page = 0u8;
+        let mapped = unsafe { libc::mincore(start as *mut libc::c_void, len, &raw mut page) };
+        assert_eq!(mapped, 0, "{}", std::io::Error::last_os_error());
+    }
 }
 
 #[test]

@@ -761,7 +761,8 @@ typedef void (*shm_done)(void *done_data, int32_t status);
  *
  * Each but `destroy` returns 0 when it did what it is for, and otherwise a number of its own: the call that it was made for fails with
  * SHM_ERR_COPIER then, and `shm_last_error_code` is that number. They are called by any thread that uses the copier, by several at once, and
- * must not call functions of this library, nor let an exception out.
+ * must not call functions of this library, nor let an exception out. A device that copies by itself, in its own time, needs the functions on streams: what it
+ * writes to is left alone then when its process was killed.
  */
 typedef struct shm_copier_ops {
     /**
@@ -790,8 +791,7 @@ typedef struct shm_copier_ops {
     int32_t (*user_to_shm)(void *user_data, void *dst, const void *src, size_t size);
     /**
      * As `shm_to_user`, when `stream` comes to it, without waiting for that. On 0 it calls `done(done_data, status)` exactly once, by any thread,
-     * when the copy has ended: 0 or a number of its own. Otherwise it never does. `done` may call `unpin` and `destroy`, and wait for a reliable
-     * subscriber. NULL: the copy is made at once.
+     * when the copy has ended: 0 or a number of its own. Otherwise it never does. `done` may call `unpin` and `destroy`. NULL: the copy is made at once.
      */
     int32_t (*shm_to_user_on_stream)(void *user_data,
                                      void *dst,
@@ -812,11 +812,12 @@ typedef struct shm_copier_ops {
                                      void *done_data);
     /**
      * Told of a mapping of `size` bytes of shared memory, once, before the first copy from or to it; `is_writable` is 1 when copies go there, too. 0:
-     * `unpin` is to be called before it is unmapped. Otherwise it goes on without. It may not be NULL when `unpin` isn't.
+     * `unpin` is to be called before it is unmapped. Otherwise it goes on without. It may not be NULL when `unpin` isn't. While these two run every other first
+     * copy waits, and every mapping that comes or goes, also in a `done`: they must not wait for one.
      */
     int32_t (*pin)(void *user_data, void *memory, size_t size, int32_t is_writable);
     /**
-     * The mapping goes, or the copier does. What it returns says nothing to anybody.
+     * The mapping goes, or the copier does. Unless this returns 0 the mapping stays for ever, so that the device doesn't write to what comes to be there next.
      */
     int32_t (*unpin)(void *user_data, void *memory, size_t size);
     /**
@@ -1908,10 +1909,11 @@ int32_t shm_publisher_publish_from(struct shm_publisher *publisher,
  *
  * `stream` is what the copier's kind of memory calls one, for CUDA a CUstream; NULL is its default one. Until the copy has ended `dst` is used by nothing but
  * this, and what is behind it on `stream`. `done`, which may be NULL, is called with `done_data` when it has: exactly once, by any thread, if SHM_OK
- * was returned; with SHM_ERR_COPIER when it failed. For a sample of no bytes nothing is copied, and `done` called at once. The sample isn't
- * the caller's any more after this, unless SHM_ERR_NULL or SHM_ERR_CLOSED was returned. Any thread may call this at any time.
+ * was returned; with SHM_ERR_COPIER when it failed, and then `shm_last_error_message` and `shm_last_error_code` say more in `done`. It must not wait for
+ * other copies or stream publishers of this copier. For a sample of no bytes nothing is copied, and `done` called at once. The sample isn't
+ * the caller's any more after SHM_OK, and otherwise what it was. Any thread may call this at any time.
  *
- * Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the sample was released before.
+ * Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the sample was released before; SHM_ERR_FORKED.
  */
 int32_t shm_sample_copy_on_stream(struct shm_sample *sample,
                                   const struct shm_copier *copier,
@@ -1991,9 +1993,9 @@ void shm_stream_publisher_destroy(struct shm_stream_publisher *publisher);
  * Has the `size` bytes of the copier's memory at `src` copied and published when `stream` comes to it. Doesn't wait for that.
  *
  * `stream` is what the copier's kind of memory calls one, for CUDA a CUstream; NULL is its default one. Until it has ended nothing writes to `src` but what is before
- * or behind this on `stream`. How it ended says `shm_stream_publisher_wait`. While a reliable subscriber has yet to read what would be overwritten, what
- * is behind this on the stream may wait; with a copier that has no copies on streams of its own, this call. A message of no bytes isn't copied, and
- * published at once, wherever the stream is. `src` may be NULL for one. Any threads, also at once.
+ * or behind this on `stream`. How it ended says `shm_stream_publisher_wait`. While a reliable subscriber has yet to read what would be overwritten, this
+ * publisher's messages wait, and streams go on. A copier that has no copies on streams of its own copies at once. A message of no bytes isn't copied,
+ * wherever the stream is. `src` may be NULL for one. Any threads, also at once.
  *
  * Errors: those of `shm_publisher_loan`; SHM_ERR_NULL.
  */

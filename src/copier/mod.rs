@@ -39,7 +39,7 @@ unsafe impl Send for Stream {}
 unsafe impl Sync for Stream {}
 
 /// What is to be done when a copy on a stream has ended, well or not: exactly once, by [`call`](Self::call) or, if that is forgotten, by
-/// dropping it, which counts as a failure.
+/// dropping it, which counts as a failure. It may end the copier, and have mappings unpinned; it must not wait for other copies of the same one.
 pub struct Done(Option<Box<dyn FnOnce(Result<()>) + Send>>);
 
 impl Done {
@@ -78,7 +78,8 @@ impl fmt::Debug for Done {
 ///
 /// # Safety
 /// After `Ok` the copy has been made, all of it, and nothing beyond its length was read or written; [`alloc`](Self::alloc) gives memory that
-/// takes the bytes asked for. A copy on a stream ends when `done` is called: until then source and target stay as they are.
+/// takes the bytes asked for. A copy on a stream ends when `done` is called or dropped: until then source and target stay as they are, so nothing but the copy's end
+/// may lead there, a panic neither.
 pub unsafe trait Copier: Send + Sync {
     /// Allocates `size` bytes, which isn't 0, for a message.
     ///
@@ -113,7 +114,8 @@ pub unsafe trait Copier: Send + Sync {
     /// `from` is memory of this copier's kind of as many bytes, and nobody writes to it.
     unsafe fn user_to_shm(&self, to: &mut [u8], from: *const u8) -> Result<()>;
 
-    /// As [`shm_to_user`](Self::shm_to_user), when `stream` comes to it. Without an own way: at once.
+    /// As [`shm_to_user`](Self::shm_to_user), when `stream` comes to it. Without an own way: at once. A device that goes on by itself when its
+    /// process was killed copies in this way only.
     ///
     /// # Safety
     /// As there, from now until `done` is called; and `from` stays readable, too.
@@ -147,14 +149,25 @@ pub unsafe trait Copier: Send + Sync {
 
     /// Told of a mapping of shared memory, before the first copy from or to it, so that the device reaches it by itself. True:
     /// [`unpin`](Self::unpin) is to be called before it is unmapped. A failure is this copier's own affair: it goes on without.
-    fn pin(&self, memory: *mut u8, len: usize, access: PinAccess) -> bool {
+    ///
+    /// While this and [`unpin`](Self::unpin) run, every other first copy and every mapping that comes or goes waits, also those of a [`Done`]: they
+    /// must not wait for one.
+    ///
+    /// # Safety
+    /// A mapping of `len` bytes, that stays until `unpin` has returned.
+    unsafe fn pin(&self, memory: *mut u8, len: usize, access: PinAccess) -> bool {
         let _ = (memory, len, access);
         false
     }
 
-    /// The mapping goes, or this copier does.
-    fn unpin(&self, memory: *mut u8, len: usize) {
+    /// The mapping goes, or this copier does. False: the device can't be made to let go of it. Then it stays mapped for ever, so that nothing else comes to
+    /// be at its address.
+    ///
+    /// # Safety
+    /// [`pin`](Self::pin) returned true for it, once for each of these; no copy from or to it is under way.
+    unsafe fn unpin(&self, memory: *mut u8, len: usize) -> bool {
         let _ = (memory, len);
+        true
     }
 }
 
@@ -198,6 +211,11 @@ impl SharedCopier {
         // Relaxed: a number, nothing hangs on it.
         let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
         SharedCopier(Arc::new(Shared { copier, id, token }))
+    }
+
+    /// [`Error::Forked`] in the child of a fork.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.0.token.check()
     }
 
     /// Allocates `len` bytes of this copier's memory; freed when it is dropped.
@@ -284,7 +302,9 @@ impl SharedCopier {
         if let Err(error) = self.0.token.check() {
             return done.call(Err(error));
         }
-        // SAFETY: `from` goes into `done`, and it is in shared memory, which doesn't move with it.
+        // Whose bytes are in itself moves no more.
+        let from = Box::new(from);
+        // SAFETY: `from` goes into `done`, in its box.
         let bytes = unsafe { std::slice::from_raw_parts(from.as_ptr(), from.len()) };
         let copier = self.clone();
         let done = Done::new(move |ended| {
@@ -314,6 +334,8 @@ impl SharedCopier {
         if len == 0 {
             return done.call(Ok(()));
         }
+        // Also a copier that wants no pins may have a device write there, after this process was killed.
+        pins::mark(self.0.token, to);
         pins::pin(&self.0, to);
         // SAFETY: the caller's.
         unsafe { self.0.copier.user_to_shm_on_stream(to, from, len, stream, done) };

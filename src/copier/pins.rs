@@ -6,6 +6,7 @@
 //! a loan or a sample in the mapping, so it doesn't go meanwhile. A `Pin` keeps the code of its copier alive, not the handle of it.
 
 use std::collections::BTreeMap;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +32,8 @@ struct Mapped {
     len: usize,
     access: PinAccess,
     pins: Vec<Pin>,
+    /// Pins of copiers that are gone which their devices didn't let go of.
+    stuck: usize,
 }
 
 /// That a copier was told of a mapping.
@@ -72,15 +75,16 @@ fn replace(seen: *mut Registry, token: Token) -> &'static Registry {
 
 /// Notes a mapping of messages.
 pub(crate) fn mapped(token: Token, start: *mut u8, len: usize, access: PinAccess) {
-    mappings(token).insert(start as usize, Mapped { len, access, pins: Vec::new() });
+    mappings(token).insert(start as usize, Mapped { len, access, pins: Vec::new(), stuck: 0 });
 }
 
-/// The mapping is about to go.
-pub(crate) fn unmapped(token: Token, start: *mut u8) {
+/// The mapping is about to go. False: it must not, since a device can't be made to let go of it.
+pub(crate) fn unmapped(token: Token, start: *mut u8) -> bool {
     let mut mappings = mappings(token);
-    if let Some(mapped) = mappings.remove(&(start as usize)) {
-        mapped.pins.iter().for_each(|pin| pin.undo(start, mapped.len));
-    }
+    let Some(mapped) = mappings.remove(&(start as usize)) else { return true };
+    // Each, whatever the others say.
+    let kept = mapped.pins.iter().filter(|pin| !pin.undo(start, mapped.len)).count();
+    kept + mapped.stuck == 0
 }
 
 /// Tells `shared` of the mapping that `inside` lies in, unless it was told before or there is none. True: the device reaches it by itself.
@@ -102,16 +106,19 @@ pub(super) fn pin(shared: &Shared, inside: *const u8) -> bool {
         // SAFETY: a writable mapping of a segment's whole file, which stays as long as somebody has a message in it.
         unsafe { crate::pool::mark_pinned(memory) };
     }
-    let is_pinned = shared.copier.pin(memory, mapped.len, mapped.access);
+    // SAFETY: as above; it is unpinned before it goes.
+    let is_pinned = unsafe { shared.copier.pin(memory, mapped.len, mapped.access) };
     mapped.pins.push(Pin { id: shared.id, copier: shared.copier.clone(), is_pinned });
     is_pinned
 }
 
-/// Has the segment that `inside` lies in go with its publisher, whose death makes what its messages name useless to others.
-pub(super) fn keep_from_others(token: Token, inside: *const u8) {
+/// Has the segment that `inside`, which is lent, lies in go with its publisher: nobody else writes to it when that one is dead.
+pub(super) fn mark(token: Token, inside: *const u8) {
+    let inside = inside as usize;
     let mut mappings = mappings(token);
-    if let Some((&start, _)) = mappings.range_mut(..=inside as usize).next_back() {
-        // SAFETY: a publisher's own mapping, as in `pin`: `inside` is of a loan of its.
+    let Some((&start, mapped)) = mappings.range_mut(..=inside).next_back() else { return };
+    if inside - start < mapped.len && mapped.access == PinAccess::Write {
+        // SAFETY: a writable mapping of a segment's whole file, which stays as long as somebody has a loan in it.
         unsafe { crate::pool::mark_pinned(start as *mut u8) };
     }
 }
@@ -121,14 +128,16 @@ pub(super) fn unpin_all(token: Token, id: u64) {
     let mut mappings = mappings(token);
     for (&start, mapped) in mappings.iter_mut() {
         let gone = mapped.pins.extract_if(.., |pin| pin.id == id);
-        gone.for_each(|pin| pin.undo(start as *mut u8, mapped.len));
+        mapped.stuck += gone.filter(|pin| !pin.undo(start as *mut u8, mapped.len)).count();
     }
 }
 
 impl Pin {
-    fn undo(&self, start: *mut u8, len: usize) {
-        if self.is_pinned {
-            self.copier.unpin(start, len);
-        }
+    /// Whether the device has let go.
+    fn undo(&self, start: *mut u8, len: usize) -> bool {
+        // SAFETY: pinned once, and undone once; who copies has a share in the copier, and a message in the mapping.
+        let unpin = || unsafe { self.copier.unpin(start, len) };
+        // A panic, which was reported, must not keep the others from hearing of it.
+        !self.is_pinned || catch_unwind(AssertUnwindSafe(unpin)).unwrap_or(false)
     }
 }

@@ -3,15 +3,20 @@
 //!
 //! A message is loaned and its copy begun at once; whoever says that the copy has ended publishes it. So the order of messages of one
 //! stream is that of the stream, and between streams that of their ends. A loan that isn't in anybody's hands meanwhile is a [`Resting`] one.
+//!
+//! Who says that a copy has ended may have others to tell, on whom the subscriber depends that a shut gate waits for. So nobody is kept
+//! there: what finds the gate shut, and what comes behind it, is for a thread of the publisher's own, which is started then.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::{Done, SharedCopier, Stream};
 use crate::error::{Error, Result};
 use crate::options::TopicInfo;
-use crate::publisher::{Publisher, Resting};
+use crate::os::thread;
+use crate::publisher::{Loan, Publisher, Resting};
 
 /// Publishes messages that a copier copies on streams: each becomes visible when its stream has come to it.
 ///
@@ -30,6 +35,19 @@ pub(super) struct Pending {
     progress: Mutex<Progress>,
     /// With `progress`: something has ended.
     ended: Condvar,
+    at_gate: Mutex<AtGate>,
+    /// With `at_gate`: something came there, or it is over.
+    came: Condvar,
+}
+
+/// What has been copied and waits for a reliable subscriber, in order.
+#[derive(Default)]
+struct AtGate {
+    queue: VecDeque<(u64, Resting)>,
+    /// The thread is at one that it took out.
+    is_at_one: bool,
+    is_over: bool,
+    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -56,10 +74,10 @@ impl StreamPublisher {
         StreamPublisher { shared: Arc::new(Pending::new(publisher)), copier, info }
     }
 
-    /// Has `len` bytes at `from`, in memory of the copier's kind, copied and published when `stream` comes to it. Doesn't wait for that;
-    /// while a reliable subscriber has yet to read what would be overwritten, what is behind it on the stream may wait; with a copier that has no
-    /// copies on streams of its own, this call. A message of no bytes isn't copied, and published at once, wherever the stream is. How it
-    /// ended, says [`wait`](Self::wait).
+    /// Has `len` bytes at `from`, in memory of the copier's kind, copied and published when `stream` comes to it. Doesn't wait for that, nor
+    /// for reliable subscribers: while one has yet to read what would be overwritten, this publisher's messages wait, and streams go on. A copier that has no
+    /// copies on streams of its own copies at once. A message of no bytes isn't copied, wherever the stream is. How it ended, says
+    /// [`wait`](Self::wait).
     ///
     /// # Errors
     /// Those of [`Publisher::loan`].
@@ -106,7 +124,13 @@ impl Progress {
 
 impl Pending {
     pub(super) fn new(publisher: Publisher) -> Pending {
-        Pending { publisher: Mutex::new(Some(publisher)), progress: Mutex::default(), ended: Condvar::new() }
+        Pending {
+            publisher: Mutex::new(Some(publisher)),
+            progress: Mutex::default(),
+            ended: Condvar::new(),
+            at_gate: Mutex::default(),
+            came: Condvar::new(),
+        }
     }
 
     pub(super) fn loan(&self, len: usize) -> Result<Resting> {
@@ -149,24 +173,87 @@ impl Pending {
             progress = self.sleep(progress, None);
         }
         drop(progress);
+        let mut at_gate = lock(&self.at_gate);
+        at_gate.is_over = true;
+        let thread = at_gate.thread.take();
+        drop(at_gate);
+        self.came.notify_all();
+        // It has nothing to say.
+        let _ = thread.map(JoinHandle::join);
         drop(lock(&self.publisher).take());
     }
 
-    /// Publishes the loan whose copy has ended, or discards it.
-    pub(super) fn end(&self, number: u64, resting: Resting, copied: Result<()>) {
+    /// Publishes the loan whose copy has ended, or discards it. Doesn't wait for reliable subscribers.
+    pub(super) fn end(self: &Arc<Self>, number: u64, resting: Resting, copied: Result<()>) {
         let ended = match copied {
-            Ok(()) => self.publish(resting).map(|_| ()),
+            Ok(()) => match self.publish_or_queue(number, resting) {
+                Some(ended) => ended,
+                None => return,
+            },
             Err(error) => {
                 self.discard(resting);
                 Err(error)
             }
         };
+        self.note(number, ended);
+    }
+
+    fn note(&self, number: u64, ended: Result<()>) {
         let mut progress = lock(&self.progress);
         progress.open.remove(&number);
         if let Err(error) = ended {
             progress.failed.get_or_insert(error);
         }
         self.ended.notify_all();
+    }
+
+    /// How it ended; `None` when it is for the thread.
+    fn publish_or_queue(self: &Arc<Self>, number: u64, mut resting: Resting) -> Option<Result<()>> {
+        let mut at_gate = lock(&self.at_gate);
+        if at_gate.queue.is_empty() && !at_gate.is_at_one {
+            let tried = match &*lock(&self.publisher) {
+                Some(publisher) => {
+                    publisher.resume(resting).try_publish().map(|tried| tried.map_err(Loan::rest))
+                }
+                None => Err(Error::Closed),
+            };
+            resting = match tried {
+                Ok(Ok(_)) => return Some(Ok(())),
+                Ok(Err(resting)) => resting,
+                Err(error) => return Some(Err(error)),
+            };
+        }
+        if at_gate.thread.is_none() {
+            let theirs = self.clone();
+            match thread::spawn("shm-stream", move || theirs.publish_queued()) {
+                Ok(thread) => at_gate.thread = Some(thread),
+                Err(error) => {
+                    self.discard(resting);
+                    return Some(Err(error));
+                }
+            }
+        }
+        at_gate.queue.push_back((number, resting));
+        drop(at_gate);
+        self.came.notify_all();
+        None
+    }
+
+    /// The thread's part.
+    fn publish_queued(&self) {
+        let mut at_gate = lock(&self.at_gate);
+        while !at_gate.is_over {
+            let Some((number, resting)) = at_gate.queue.pop_front() else {
+                at_gate = self.came.wait(at_gate).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            at_gate.is_at_one = true;
+            drop(at_gate);
+            let ended = self.publish(resting).map(|_| ());
+            at_gate = lock(&self.at_gate);
+            at_gate.is_at_one = false;
+            self.note(number, ended);
+        }
     }
 
     /// Publishes the loan, and returns its position.

@@ -2,12 +2,12 @@
 //! Copiers: memory that isn't a topic's, of whatever kind the callbacks of a `shm_copier_ops` reach.
 
 use super::arguments::{bytes, bytes_mut, output, required, write_wanted};
-use super::error::Failure;
+use super::error::{report, Failure};
 use super::guard::{guard, guard_value};
 use super::options::read_sized;
 use super::publisher::ShmPublisher;
 use super::sample::{shm_sample_release, ShmSample};
-use super::status::{self, SHM_OK};
+use super::status::SHM_OK;
 use crate::copier::{Copier, Done, PinAccess, SharedCopier, Stream};
 use crate::os::fork::Token;
 use crate::{Error, Result};
@@ -23,7 +23,8 @@ pub type ShmDone = Option<unsafe extern "C" fn(done_data: *mut c_void, status: i
 ///
 /// Each but `destroy` returns 0 when it did what it is for, and otherwise a number of its own: the call that it was made for fails with
 /// SHM_ERR_COPIER then, and `shm_last_error_code` is that number. They are called by any thread that uses the copier, by several at once, and
-/// must not call functions of this library, nor let an exception out.
+/// must not call functions of this library, nor let an exception out. A device that copies by itself, in its own time, needs the functions on streams: what it
+/// writes to is left alone then when its process was killed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ShmCopierOps {
@@ -56,8 +57,7 @@ pub struct ShmCopierOps {
         ) -> i32,
     >,
     /// As `shm_to_user`, when `stream` comes to it, without waiting for that. On 0 it calls `done(done_data, status)` exactly once, by any thread,
-    /// when the copy has ended: 0 or a number of its own. Otherwise it never does. `done` may call `unpin` and `destroy`, and wait for a reliable
-    /// subscriber. NULL: the copy is made at once.
+    /// when the copy has ended: 0 or a number of its own. Otherwise it never does. `done` may call `unpin` and `destroy`. NULL: the copy is made at once.
     pub shm_to_user_on_stream: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -82,7 +82,8 @@ pub struct ShmCopierOps {
         ) -> i32,
     >,
     /// Told of a mapping of `size` bytes of shared memory, once, before the first copy from or to it; `is_writable` is 1 when copies go there, too. 0:
-    /// `unpin` is to be called before it is unmapped. Otherwise it goes on without. It may not be NULL when `unpin` isn't.
+    /// `unpin` is to be called before it is unmapped. Otherwise it goes on without. It may not be NULL when `unpin` isn't. While these two run every other first
+    /// copy waits, and every mapping that comes or goes, also in a `done`: they must not wait for one.
     pub pin: Option<
         unsafe extern "C" fn(
             user_data: *mut c_void,
@@ -91,7 +92,7 @@ pub struct ShmCopierOps {
             is_writable: i32,
         ) -> i32,
     >,
-    /// The mapping goes, or the copier does. What it returns says nothing to anybody.
+    /// The mapping goes, or the copier does. Unless this returns 0 the mapping stays for ever, so that the device doesn't write to what comes to be there next.
     pub unpin: Option<unsafe extern "C" fn(user_data: *mut c_void, memory: *mut c_void, size: usize) -> i32>,
     /// The end of the copier: called once, by the thread that ends it or the last copy of it, and none of the others after it.
     pub destroy: Option<unsafe extern "C" fn(user_data: *mut c_void)>,
@@ -282,17 +283,15 @@ unsafe impl Copier for Foreign {
         self.0.pin.is_some()
     }
 
-    fn pin(&self, memory: *mut u8, len: usize, access: PinAccess) -> bool {
+    unsafe fn pin(&self, memory: *mut u8, len: usize, access: PinAccess) -> bool {
         let is_writable = i32::from(access == PinAccess::Write);
         // SAFETY: a mapping that stays until `unpin`.
         self.0.pin.is_some_and(|pin| unsafe { pin(self.0.user_data, memory.cast(), len, is_writable) } == 0)
     }
 
-    fn unpin(&self, memory: *mut u8, len: usize) {
-        if let Some(unpin) = self.0.unpin {
-            // SAFETY: a mapping that `pin` was told of.
-            unsafe { unpin(self.0.user_data, memory.cast(), len) };
-        }
+    unsafe fn unpin(&self, memory: *mut u8, len: usize) -> bool {
+        // SAFETY: a mapping that `pin` was told of.
+        self.0.unpin.is_none_or(|unpin| unsafe { unpin(self.0.user_data, memory.cast(), len) } == 0)
     }
 }
 
@@ -531,7 +530,8 @@ unsafe impl Send for Told {}
 
 impl Told {
     fn tell(self, ended: Result<()>) {
-        let status = ended.map_or_else(|error| status::of(&error), |()| SHM_OK);
+        // With the words and the number for who asks in `done`.
+        let status = ended.map_or_else(|error| report(error.into()), |()| SHM_OK);
         if let Some(done) = self.0 {
             // SAFETY: C2, until it is called, which is once.
             unsafe { done(self.1, status) };
@@ -543,10 +543,11 @@ impl Told {
 ///
 /// `stream` is what the copier's kind of memory calls one, for CUDA a CUstream; NULL is its default one. Until the copy has ended `dst` is used by nothing but
 /// this, and what is behind it on `stream`. `done`, which may be NULL, is called with `done_data` when it has: exactly once, by any thread, if SHM_OK
-/// was returned; with SHM_ERR_COPIER when it failed. For a sample of no bytes nothing is copied, and `done` called at once. The sample isn't
-/// the caller's any more after this, unless SHM_ERR_NULL or SHM_ERR_CLOSED was returned. Any thread may call this at any time.
+/// was returned; with SHM_ERR_COPIER when it failed, and then `shm_last_error_message` and `shm_last_error_code` say more in `done`. It must not wait for
+/// other copies or stream publishers of this copier. For a sample of no bytes nothing is copied, and `done` called at once. The sample isn't
+/// the caller's any more after SHM_OK, and otherwise what it was. Any thread may call this at any time.
 ///
-/// Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the sample was released before.
+/// Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the sample was released before; SHM_ERR_FORKED.
 #[no_mangle]
 pub unsafe extern "C" fn shm_sample_copy_on_stream(
     sample: *mut ShmSample,
@@ -562,6 +563,7 @@ pub unsafe extern "C" fn shm_sample_copy_on_stream(
             (required(sample, "sample")?.bytes().ok_or(Error::Closed)?, required(copier, "copier")?)
         };
         present(dst, content.len(), "dst")?;
+        copier.core.check()?;
         let (given, told) = (Given(sample, content), Told(done, done_data));
         let done = Done::new(move |ended| told.tell(ended));
         // SAFETY: C2, until it has ended.

@@ -58,9 +58,9 @@ pub unsafe extern "C" fn shm_stream_publisher_destroy(publisher: *mut ShmStreamP
 /// Has the `size` bytes of the copier's memory at `src` copied and published when `stream` comes to it. Doesn't wait for that.
 ///
 /// `stream` is what the copier's kind of memory calls one, for CUDA a CUstream; NULL is its default one. Until it has ended nothing writes to `src` but what is before
-/// or behind this on `stream`. How it ended says `shm_stream_publisher_wait`. While a reliable subscriber has yet to read what would be overwritten, what
-/// is behind this on the stream may wait; with a copier that has no copies on streams of its own, this call. A message of no bytes isn't copied, and
-/// published at once, wherever the stream is. `src` may be NULL for one. Any threads, also at once.
+/// or behind this on `stream`. How it ended says `shm_stream_publisher_wait`. While a reliable subscriber has yet to read what would be overwritten, this
+/// publisher's messages wait, and streams go on. A copier that has no copies on streams of its own copies at once. A message of no bytes isn't copied,
+/// wherever the stream is. `src` may be NULL for one. Any threads, also at once.
 ///
 /// Errors: those of `shm_publisher_loan`; SHM_ERR_NULL.
 #[no_mangle]

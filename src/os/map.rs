@@ -16,12 +16,13 @@ use crate::sync::Word;
 pub(crate) struct Mapping {
     raw: ManuallyDrop<MmapRaw>,
     token: Token,
+    stays: bool,
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
         // In the child of a fork something else may be at this address.
-        if self.token.is_ours() {
+        if self.token.is_ours() && !self.stays {
             // SAFETY: dropped once, here, and not used afterwards.
             unsafe { ManuallyDrop::drop(&mut self.raw) };
         }
@@ -52,7 +53,12 @@ impl Mapping {
             path: name.to_owned(),
             source,
         })?;
-        Ok(Mapping { raw: ManuallyDrop::new(raw), token: Token::current()? })
+        Ok(Mapping { raw: ManuallyDrop::new(raw), token: Token::current()?, stays: false })
+    }
+
+    /// Has it never go: nothing else is to be at its address.
+    pub(crate) fn stay(&mut self) {
+        self.stays = true;
     }
 
     /// The process that has it.

@@ -40,6 +40,7 @@ fn orphans(topic: &Topic) -> impl Iterator<Item = (u32, &Word, SegmentWord)> {
 impl Pool {
     /// Takes over one orphan with chunks of exactly `payload` bytes, if there is one that the budget allows.
     pub(super) fn adopt_orphan(&mut self, topic: &Topic, payload: u64) -> Result<bool> {
+        let mut is_passed = false;
         for (segment, word, seen) in orphans(topic) {
             if self.has(segment) || !take(topic, word, seen, SegmentState::Ready) {
                 continue;
@@ -56,7 +57,10 @@ impl Pool {
                     self.adopt(topic, segment, mapped);
                     return Ok(true);
                 }
-                Ok(_) => give_back(()),
+                Ok(mapped) => {
+                    is_passed |= mapped.is_pinned();
+                    give_back(());
+                }
                 // Destroyed by its publisher but for the entry, which that one's death kept from becoming EMPTY.
                 Err(NotMapped::Gone) => destroy(topic, segment, seen.generation()),
                 // Damaged, or somebody else's: of no use for us, but its messages may still be read.
@@ -73,6 +77,10 @@ impl Pool {
                     return Err(error);
                 }
             }
+        }
+        if is_passed {
+            // Nobody will ever adopt it: so it goes as soon as somebody needs room who finds that nobody reads it.
+            self.destroy_orphans(topic);
         }
         Ok(false)
     }

@@ -43,8 +43,8 @@ pub(super) fn file_size(stride: u64, count: u32) -> u64 {
 impl Drop for Segment {
     fn drop(&mut self) {
         // In the child of a fork the mapping isn't there.
-        if self.map.token().is_ours() {
-            copier::unmapped(self.map.token(), self.map.base());
+        if self.map.token().is_ours() && !copier::unmapped(self.map.token(), self.map.base()) {
+            self.map.stay();
         }
     }
 }

@@ -24,9 +24,10 @@ typedef CUresult Result;
 typedef CUdevice_attribute DeviceAttribute;
 typedef CUpointer_attribute PointerAttribute;
 typedef CUstreamCaptureStatus CaptureStatus;
+typedef CUstreamCaptureMode CaptureMode;
 #else
 typedef unsigned Result;
-typedef int DeviceAttribute, PointerAttribute, CaptureStatus;
+typedef int DeviceAttribute, PointerAttribute, CaptureStatus, CaptureMode;
 typedef int CUdevice;
 typedef unsigned long long CUdeviceptr;
 typedef struct CUctx_st *CUcontext;
@@ -520,6 +521,17 @@ Result cuStreamSynchronize(CUstream stream) {
   // Also when it is to fail: no copy goes on after it in the real one.
   Result failed = current() ? wait_for(named(stream)) : OK;
   return end(begun ? begun : failed);
+}
+
+// As the caller's thread has it: captures that others have under way are broken by what isn't done RELAXED.
+static _Thread_local int capture_mode;
+
+Result cuThreadExchangeStreamCaptureMode(CaptureMode *mode) {
+  BEGIN(0);
+  int before = capture_mode;
+  capture_mode = (int)*mode;
+  *mode = (CaptureMode)before;
+  return end(OK);
 }
 
 Result cuStreamIsCapturing(CUstream stream, CaptureStatus *status) {

@@ -195,14 +195,14 @@ unsafe impl Copier for Counting {
         self.0.pins
     }
 
-    fn pin(&self, memory: *mut u8, len: usize, access: PinAccess) -> bool {
+    unsafe fn pin(&self, memory: *mut u8, len: usize, access: PinAccess) -> bool {
         self.0.told.pins.fetch_add(1, Ordering::SeqCst);
         let is_writable = access == PinAccess::Write;
         assert!(self.0.told.pinned.lock().unwrap().insert(memory as usize, (len, is_writable)).is_none());
         true
     }
 
-    fn unpin(&self, memory: *mut u8, len: usize) {
+    unsafe fn unpin(&self, memory: *mut u8, len: usize) -> bool {
         self.0.told.unpins.fetch_add(1, Ordering::SeqCst);
         // It is there still: otherwise this would end the process.
         // SAFETY: a mapping of `len` bytes.
@@ -211,6 +211,7 @@ unsafe impl Copier for Counting {
             self.0.told.pinned.lock().unwrap().remove(&(memory as usize)).map(|(size, _)| size),
             Some(len)
         );
+        !self.0.told.fails.load(Ordering::SeqCst)
     }
 }
 

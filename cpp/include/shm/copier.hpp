@@ -41,7 +41,7 @@ public:
     ~Done() { (*this)(-1); }
 
     /// 0: the bytes are there. Otherwise a number of the copier's own. From any thread; the first call
-    /// counts. It may end the copier, and wait for a reliable subscriber.
+    /// counts. It may end the copier.
     void operator()(std::int32_t status = 0) noexcept {
         if (const shm_done then = std::exchange(then_, nullptr)) then(data_, status);
     }
@@ -102,7 +102,8 @@ public:
         return false;
     }
 
-    /// The mapping goes, or the copier does. Must not throw.
+    /// The mapping goes, or the copier does. When it throws the mapping stays for ever, so that the device
+    /// doesn't write to what comes to be there next.
     virtual void unpin([[maybe_unused]] void* memory, [[maybe_unused]] std::size_t size) {}
 };
 
@@ -162,8 +163,11 @@ std::int32_t keep_thrown(Call call) noexcept {
     }
 }
 
-// What a call of the C ABI came to, unless the copier threw.
-inline status unless_thrown(std::int32_t code) {
+// Runs a call of the C ABI; what it came to, unless the copier threw.
+template <typename Call>
+status unless_thrown(Call call) {
+    thrown() = nullptr;
+    const std::int32_t code = call();
     if (code == SHM_ERR_COPIER) {
         if (const std::exception_ptr pending = std::exchange(thrown(), nullptr)) {
             std::rethrow_exception(pending);
@@ -222,8 +226,12 @@ inline shm_copier_ops ops_of(memory::Copier& user) {
             }
         };
         ops.unpin = [](void* data, void* memory, std::size_t size) -> std::int32_t {
-            copier_of(data).unpin(memory, size);
-            return 0;
+            try {
+                copier_of(data).unpin(memory, size);
+                return 0;
+            } catch (...) {
+                return 1;
+            }
         };
     }
     return ops;
@@ -276,24 +284,26 @@ public:
     result<void*> alloc(std::size_t size) const {
         void* memory = nullptr;
         const shm::status s =
-            detail::unless_thrown(shm_copier_alloc(handle_.get(), size, &memory));
+            detail::unless_thrown([&] { return shm_copier_alloc(handle_.get(), size, &memory); });
         if (s != shm::status::ok) return s;
         return memory;
     }
 
     /// Frees `size` bytes that the copier allocated; null is none.
     shm::status dealloc(void* memory, std::size_t size) const {
-        return detail::unless_thrown(shm_copier_dealloc(handle_.get(), memory, size));
+        return detail::unless_thrown([&] { return shm_copier_dealloc(handle_.get(), memory, size); });
     }
 
     /// Copies `size` bytes of a sample, a request or a reply to the copier's memory at `dst`.
     [[nodiscard]] shm::status shm_to_user(void* dst, const void* src, std::size_t size) const {
-        return detail::unless_thrown(shm_copier_shm_to_user(handle_.get(), dst, src, size));
+        return detail::unless_thrown(
+            [&] { return shm_copier_shm_to_user(handle_.get(), dst, src, size); });
     }
 
     /// Copies `size` bytes of the copier's memory into a loan of a message, a request or a reply.
     [[nodiscard]] shm::status user_to_shm(void* dst, const void* src, std::size_t size) const {
-        return detail::unless_thrown(shm_copier_user_to_shm(handle_.get(), dst, src, size));
+        return detail::unless_thrown(
+            [&] { return shm_copier_user_to_shm(handle_.get(), dst, src, size); });
     }
 
     /// Copies `size` bytes of a sample, a request or a reply to memory that is allocated for them, to be
@@ -301,7 +311,7 @@ public:
     result<void*> copy_out(const void* src, std::size_t size) const {
         void* memory = nullptr;
         const shm::status s =
-            detail::unless_thrown(shm_copier_copy_out(handle_.get(), src, size, &memory));
+            detail::unless_thrown([&] { return shm_copier_copy_out(handle_.get(), src, size, &memory); });
         if (s != shm::status::ok) return s;
         return memory;
     }

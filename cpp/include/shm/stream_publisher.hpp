@@ -64,9 +64,9 @@ public:
     /// it. Doesn't wait for that. `stream` is what that kind of memory calls one, for CUDA a CUstream.
     ///
     /// Until it has ended nothing writes to `data` but what is before or behind this on `stream`. How it
-    /// ended says `wait`. While a reliable subscriber has yet to read what would be overwritten, what is
-    /// behind this on the stream may wait; with a copier that has no copies on streams of its own, this
-    /// call. A message of no bytes isn't copied, and published at once. Fails as `publisher::loan` does.
+    /// ended says `wait`. While a reliable subscriber has yet to read what would be overwritten, this
+    /// publisher's messages wait, and streams go on. A copier that has no copies on streams of its own
+    /// copies at once. A message of no bytes isn't copied. Fails as `publisher::loan` does.
     [[nodiscard]] shm::status publish(const void* data, std::size_t size, void* stream) noexcept {
         return detail::from_c(shm_stream_publisher_publish(handle_.get(), data, size, stream));
     }

@@ -155,8 +155,8 @@ public:
     ///
     /// Until it has ended `dst` is used by nothing but this, and what is behind it on `stream`.
     /// `done(shm::status)` is called when it has, once and by any thread, if `ok` was returned, with
-    /// `copier` when the copy failed; it must not throw. Fails with `null_argument`: the sample is what it
-    /// was then; otherwise it isn't there any more.
+    /// `copier` when the copy failed; it must not throw. Fails with `null_argument` or `forked`: the sample
+    /// is what it was then; otherwise it isn't there any more.
     template <typename Done>
     shm::status copy_on_stream(const copier& by, void* dst, void* stream, Done done) {
         auto told = std::make_unique<Done>(std::move(done));
@@ -166,9 +166,10 @@ public:
         };
         const std::int32_t code = shm_sample_copy_on_stream(handle_.get(), by.get(), dst, stream,
                                                             tell, told.get());
-        if (code == SHM_ERR_NULL) return shm::status::null_argument;
-        static_cast<void>(handle_.release());
-        static_cast<void>(told.release());
+        if (code == SHM_OK) {
+            static_cast<void>(handle_.release());
+            static_cast<void>(told.release());
+        }
         return detail::from_c(code);
     }
 

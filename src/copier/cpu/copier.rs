@@ -7,9 +7,9 @@ use super::{CpuCopy, ParallelCopy, LINE};
 use crate::copier::Copier;
 use crate::error::{Error, Result};
 
-/// Where what they allocate begins: at a cache line.
+/// Where what they allocate begins: at a cache line. Nothing takes a byte.
 fn layout(size: usize) -> Result<Layout> {
-    Layout::from_size_align(size, LINE).map_err(|_| out_of_memory(size))
+    Layout::from_size_align(size.max(1), LINE).map_err(|_| out_of_memory(size))
 }
 
 fn out_of_memory(size: usize) -> Error {
@@ -17,7 +17,7 @@ fn out_of_memory(size: usize) -> Error {
 }
 
 fn alloc(size: usize) -> Result<*mut u8> {
-    // SAFETY: the trait's: it isn't 0.
+    // SAFETY: a layout's size isn't 0.
     let memory = unsafe { std::alloc::alloc(layout(size)?) };
     if memory.is_null() {
         return Err(out_of_memory(size));

@@ -22,8 +22,9 @@ unsafe impl Send for Device {}
 // SAFETY: as above.
 unsafe impl Sync for Device {}
 
-/// The device's context is the calling thread's; the one before is again when this is dropped.
-pub(crate) struct Current<'a>(&'a Device);
+/// The device's context is the calling thread's; the one before is again when this is dropped. What this thread does meanwhile, such as registering
+/// memory, breaks no capture of a graph that is under way in another one.
+pub(crate) struct Current<'a>(&'a Device, Option<c_int>);
 
 impl Device {
     /// The GPU that the driver counts as `ordinal`.
@@ -66,7 +67,11 @@ impl Device {
         self.token.check()?;
         // SAFETY: the context is retained.
         unsafe { self.driver.context_push(self.context)? };
-        Ok(Current(self))
+        let mut mode = driver::CAPTURE_RELAXED;
+        // SAFETY: a place for the mode, and for the one before.
+        let changed = unsafe { self.driver.exchange_capture_mode(&mut mode) };
+        // Of a device that has failed the call that is to come tells.
+        Ok(Current(self, changed.is_ok().then_some(mode)))
     }
 }
 
@@ -82,8 +87,11 @@ impl Drop for Device {
 impl Drop for Current<'_> {
     fn drop(&mut self) {
         let mut popped = std::ptr::null_mut();
-        // SAFETY: what this thread pushed last: all between comes back to what it found.
-        let _ = unsafe { self.0.driver.context_pop(&mut popped) };
+        // SAFETY: what this thread pushed last, and the mode that it had: all between comes back to what it found.
+        unsafe {
+            let _ = self.1.map(|mut mode| self.0.driver.exchange_capture_mode(&mut mode));
+            let _ = self.0.driver.context_pop(&mut popped);
+        }
     }
 }
 

@@ -38,6 +38,9 @@ pub(crate) mod status {
     pub(crate) const STREAM_CAPTURE_UNSUPPORTED: Status = 900;
 }
 
+/// `CUstreamCaptureMode`: what other threads capture into graphs is no business of this one's.
+pub(crate) const CAPTURE_RELAXED: c_int = 2;
+
 /// `CUdevice_attribute`.
 pub(crate) const DEVICE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM: c_int = 91;
 pub(crate) const DEVICE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED: c_int = 102;
@@ -159,6 +162,7 @@ table! {
         primary_context_release: cuDevicePrimaryCtxRelease = "cuDevicePrimaryCtxRelease_v2" (device: DeviceHandle);
         context_push: cuCtxPushCurrent = "cuCtxPushCurrent_v2" (context: Handle);
         context_pop: cuCtxPopCurrent = "cuCtxPopCurrent_v2" (context: *mut Handle);
+        exchange_capture_mode: cuThreadExchangeStreamCaptureMode = "cuThreadExchangeStreamCaptureMode" (mode: *mut c_int);
         stream_create: cuStreamCreate = "cuStreamCreate" (stream: *mut Handle, flags: c_uint);
         stream_destroy: cuStreamDestroy = "cuStreamDestroy_v2" (stream: Handle);
         stream_synchronize: cuStreamSynchronize = "cuStreamSynchronize" (stream: Handle);

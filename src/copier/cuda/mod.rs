@@ -221,13 +221,13 @@ unsafe impl Copier for CudaCopier {
     }
 
     /// Without it the driver copies through memory of its own, which is slower and as right.
-    fn pin(&self, memory: *mut u8, len: usize, access: PinAccess) -> bool {
+    unsafe fn pin(&self, memory: *mut u8, len: usize, access: PinAccess) -> bool {
         (access == PinAccess::Write || self.pins_read_only)
             && registered::add(&self.device, memory, len, access).is_ok()
     }
 
-    fn unpin(&self, memory: *mut u8, _: usize) {
-        registered::remove(memory);
+    unsafe fn unpin(&self, memory: *mut u8, _: usize) -> bool {
+        registered::remove(memory)
     }
 }
 

@@ -43,18 +43,16 @@ pub(super) fn add(device: &Arc<Device>, memory: *mut u8, len: usize, access: Pin
     Ok(())
 }
 
-/// One copier less.
-pub(super) fn remove(memory: *mut u8) {
+/// One copier less. False: the driver doesn't let go of the memory.
+pub(super) fn remove(memory: *mut u8) -> bool {
     let mut registrations = registrations();
-    let Some(registration) = registrations.get_mut(&(memory as usize)) else { return };
+    let Some(registration) = registrations.get_mut(&(memory as usize)) else { return true };
     registration.users -= 1;
     if registration.users > 0 {
-        return;
+        return true;
     }
     let ended = registrations.remove(&(memory as usize));
-    let Some(Registration { device, .. }) = ended else { return };
-    if let Ok(_current) = device.enter() {
-        // SAFETY: registered above, once. A driver that has ended already has let go of it.
-        let _ = unsafe { device.driver.host_unregister(memory.cast()) };
-    };
+    let Some(Registration { device, .. }) = ended else { return true };
+    // SAFETY: registered above, once.
+    device.enter().is_ok_and(|_current| unsafe { device.driver.host_unregister(memory.cast()) }.is_ok())
 }

@@ -147,7 +147,7 @@ impl DevicePublisher {
         };
         // An error discards the loan.
         let (place, start) = device.blocks.of(chunk, || {
-            pins::keep_from_others(self.gpu.cuda.device.token(), start);
+            pins::mark(self.gpu.cuda.device.token(), start);
             device.make(&self.gpu, self.largest)
         })?;
         loan.start = start as *mut u8;
@@ -319,7 +319,7 @@ impl DeviceLoan<'_> {
     }
 
     /// Has the message published when `stream` comes to it, so when all that is on `stream` by now has been done. Doesn't wait; while a reliable subscriber
-    /// has yet to read what would be overwritten, others that this publisher has on streams may wait. How it ended, says
+    /// has yet to read what would be overwritten, this publisher's messages wait, and streams go on. How it ended, says
     /// [`DevicePublisher::wait`].
     ///
     /// # Errors
