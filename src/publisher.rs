@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::options::{MemoryInfo, PublisherOptions, TopicInfo, DEFAULT_MEMORY};
 use crate::os::realtime_ns;
 use crate::pool::{Chunk, Pool};
-use crate::ring::{Limit, Refused};
+use crate::ring::{ChunkId, Limit, Refused};
 use crate::topic::{Role, Topic};
 use crate::wait::{wait_at_gate, wake};
 
@@ -191,6 +191,11 @@ unsafe impl Send for Resting {}
 impl Resting {
     pub(crate) fn as_ptr(&self) -> *mut u8 {
         self.chunk.payload().as_ptr()
+    }
+
+    /// Which chunk of its publisher's it is.
+    pub(crate) fn chunk(&self) -> ChunkId {
+        self.chunk.id
     }
 }
 

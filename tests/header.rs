@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// The files of src/ffi that have something for the header, in its order.
-const SOURCES: [&str; 22] = [
+const SOURCES: [&str; 26] = [
     "version",
     "status",
     "error",
@@ -27,6 +27,10 @@ const SOURCES: [&str; 22] = [
     "copier_cpu",
     "copier_cuda",
     "stream_publisher",
+    "device_publisher",
+    "device_loan",
+    "device_subscriber",
+    "device_sample",
     "upkeep",
 ];
 

@@ -21,6 +21,9 @@
  * `shm_copier_user_to_shm` to what was lent, `shm_copier_shm_to_user` from what was received. It is made of a program's own functions
  * (`shm_copier_create`), or one of those that come with the library.
  *
+ * A device topic's messages stay in a GPU's memory (`shm_device_publisher_create`, `shm_device_subscriber_create`): what goes through the topic says where they are, and
+ * what is read and written are pointers for the GPU's work.
+ *
  * What holds for every function, and isn't repeated there:
  *
  * Status. A function that can fail returns an `int32_t`: `SHM_OK`, which is 0; an error, below 0; or an
@@ -327,6 +330,21 @@ struct DLManagedTensorVersioned;
 #define SHM_CPU_COPY_NEON 12
 
 /**
+ * Where a payload is: up to the library. The device's memory where other processes can map that and no subscriber said that it couldn't, else the host's.
+ */
+#define SHM_PLACEMENT_AUTO 0
+
+/**
+ * Where a payload is: in the device's memory.
+ */
+#define SHM_PLACEMENT_DEVICE 1
+
+/**
+ * Where a payload is: in the topic's shared memory, which the device reads and writes over the bus.
+ */
+#define SHM_PLACEMENT_HOST 2
+
+/**
  * For what `shm_audit` finds: it is about a topic.
  */
 #define SHM_KIND_TOPIC 0
@@ -347,6 +365,28 @@ typedef struct shm_client shm_client;
  * Any threads may use a copier, also at once, with any publishers, subscribers, clients and servers.
  */
 typedef struct shm_copier shm_copier;
+
+/**
+ * A message being written in memory that a GPU reads and writes, and nobody else.
+ */
+typedef struct shm_device_loan shm_device_loan;
+
+/**
+ * Publishes messages whose payload is in the memory of a GPU, and stays there.
+ *
+ * Any threads may use it, also at once.
+ */
+typedef struct shm_device_publisher shm_device_publisher;
+
+/**
+ * A message in memory that a GPU reads: it stays as it is, where it is, until it is released.
+ */
+typedef struct shm_device_sample shm_device_sample;
+
+/**
+ * Receives the messages of a device publisher's topic, as pointers for a GPU's work.
+ */
+typedef struct shm_device_subscriber shm_device_subscriber;
 
 /**
  * Shared memory lent to write a message into.
@@ -825,6 +865,36 @@ typedef struct shm_cuda_options {
      */
     uint32_t reserved;
 } shm_cuda_options;
+
+/**
+ * What a device publisher publishes from. `shm_device_options_init` sets it to the defaults; `largest` is needed.
+ */
+typedef struct shm_device_options {
+    /**
+     * sizeof(shm_device_options), set by `shm_device_options_init`.
+     */
+    size_t struct_size;
+    /**
+     * Bytes of the largest message, at least 1. A block of device memory takes as many, rounded up to what the device maps at a time: 2 MiB.
+     */
+    size_t largest;
+    /**
+     * The GPU, as CUDA counts them, from 0.
+     */
+    uint32_t device;
+    /**
+     * How many messages there is memory for, loaned, in the topic, and held: up to 64. When all are taken the oldest message in the topic makes room. 0: 8.
+     */
+    uint32_t blocks;
+    /**
+     * Where payloads are: SHM_PLACEMENT_AUTO, SHM_PLACEMENT_DEVICE or SHM_PLACEMENT_HOST.
+     */
+    uint32_t placement;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} shm_device_options;
 
 /**
  * What `shm_gc` did. Set `struct_size` to sizeof(shm_collected) before it is filled in.
@@ -1950,6 +2020,229 @@ int32_t shm_stream_publisher_wait(struct shm_stream_publisher *publisher,
  */
 int32_t shm_stream_publisher_info(const struct shm_stream_publisher *publisher,
                                   struct shm_topic_info *info);
+
+/**
+ * Sets `options` to the defaults and its `struct_size`.
+ *
+ * The struct stays the caller's. Errors: SHM_ERR_NULL. Any thread may call this at any time.
+ */
+int32_t shm_device_options_init(struct shm_device_options *options);
+
+/**
+ * Joins `topic`, making it when it doesn't exist, to publish from the memory of a GPU.
+ *
+ * `options` may be NULL for the defaults; its `memory` must be 0. `device` says which GPU, and how much of its memory. On SHM_OK `*publisher` is the caller's, to be
+ * ended with `shm_device_publisher_destroy`. Any thread may call this at any time.
+ *
+ * Errors: those of `shm_publisher_create`; SHM_ERR_NO_DEVICE when there is no driver or no such GPU; SHM_ERR_COPIER, for instance with SHM_PLACEMENT_DEVICE where
+ * other processes can't map this GPU's memory.
+ */
+int32_t shm_device_publisher_create(const char *topic,
+                                    const struct shm_publisher_options *options,
+                                    const struct shm_device_options *device,
+                                    struct shm_device_publisher **publisher);
+
+/**
+ * Waits until all that was begun on streams has ended, then leaves the topic. NULL does nothing.
+ *
+ * What it published goes with it, but for what subscribers have mapped. With loans out it leaves when the last of them is destroyed. Runs while no other call on
+ * `publisher` does.
+ */
+void shm_device_publisher_destroy(struct shm_device_publisher *publisher);
+
+/**
+ * Lends memory for a message of `size` bytes that the GPU reads and writes, and nobody else.
+ *
+ * The content is unspecified. On SHM_OK `*loan` is the caller's, to be ended with `shm_device_loan_publish`, `shm_device_loan_publish_on_stream` or
+ * `shm_device_loan_destroy`. Any threads, also at once.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_TOO_LARGE beyond the option `largest`; SHM_ERR_OUT_OF_MEMORY when all blocks are loaned, held by subscribers, or have yet to be read by
+ * a reliable one; SHM_ERR_COPIER when the GPU has no memory for a block; SHM_ERR_NO_SPACE, SHM_ERR_NO_SEGMENT, SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_device_publisher_loan(struct shm_device_publisher *publisher,
+                                  size_t size,
+                                  struct shm_device_loan **loan);
+
+/**
+ * Waits until everything that was begun on streams before has ended, but not longer than `timeout_ns` nanoseconds.
+ *
+ * Any threads, also at once. Outcomes: SHM_TIMED_OUT. Errors: what the first one failed with that wasn't reported before, which isn't published:
+ * SHM_ERR_COPIER, or one of those of `shm_loan_publish`; SHM_ERR_NULL.
+ */
+int32_t shm_device_publisher_wait(struct shm_device_publisher *publisher,
+                                  uint64_t timeout_ns);
+
+/**
+ * Where the next loan is: SHM_PLACEMENT_DEVICE or SHM_PLACEMENT_HOST. 0 for NULL. Any threads, also at once.
+ */
+uint32_t shm_device_publisher_placement(const struct shm_device_publisher *publisher);
+
+/**
+ * Says what the topic is.
+ *
+ * The caller sets `info->struct_size` to sizeof(shm_topic_info) before; the struct stays the caller's. Any threads, also at once.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION when `info->struct_size` isn't the size of such a struct.
+ */
+int32_t shm_device_publisher_info(const struct shm_device_publisher *publisher,
+                                  struct shm_topic_info *info);
+
+/**
+ * Where the GPU reads and writes it: a CUdeviceptr, aligned to 64, of `shm_device_loan_size` bytes.
+ *
+ * NULL for NULL. Valid until the loan ends. One thread at a time.
+ */
+void *shm_device_loan_data(struct shm_device_loan *loan);
+
+/**
+ * The message's length in bytes. 0 for NULL. One thread at a time.
+ */
+size_t shm_device_loan_size(const struct shm_device_loan *loan);
+
+/**
+ * Where it is: SHM_PLACEMENT_DEVICE or SHM_PLACEMENT_HOST. 0 for NULL. One thread at a time.
+ */
+uint32_t shm_device_loan_placement(const struct shm_device_loan *loan);
+
+/**
+ * Publishes the message. All work on it has ended; otherwise `shm_device_loan_publish_on_stream`.
+ *
+ * On SHM_OK the loan has ended. On an error it isn't published, and the handle is still the caller's, who has to destroy it. `position` may be NULL; otherwise it gets the
+ * message's place in the topic's order. Waits while a reliable subscriber has yet to read what would be overwritten. One thread at a time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_CLOSED when the publisher was destroyed, or publishing it has failed before; SHM_ERR_FORKED, SHM_ERR_CORRUPT, SHM_ERR_OS.
+ */
+int32_t shm_device_loan_publish(struct shm_device_loan *loan,
+                                uint64_t *position);
+
+/**
+ * Has the message published when `stream`, a CUstream of the GPU's primary context, comes to it: when all that is on it by now has been done.
+ *
+ * Doesn't wait. How it ended says `shm_device_publisher_wait`. On SHM_OK the loan has ended; `stream` lives until the message is published. On an error it isn't published, and
+ * the handle is still the caller's, who has to destroy it. Work on the message that isn't on `stream` has ended. One thread at a time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_COPIER, for instance when the stream is being captured into a graph; SHM_ERR_CLOSED, SHM_ERR_FORKED.
+ */
+int32_t shm_device_loan_publish_on_stream(struct shm_device_loan *loan,
+                                          void *stream);
+
+/**
+ * Ends a loan without publishing it. Work on it must have ended. NULL does nothing. One thread at a time.
+ */
+void shm_device_loan_destroy(struct shm_device_loan *loan);
+
+/**
+ * Joins `topic` as a subscriber for the GPU that CUDA counts as `device`, from 0, making the topic when it doesn't exist.
+ *
+ * `options` may be NULL for the defaults. On SHM_OK `*subscriber` is the caller's, to be ended with `shm_device_subscriber_destroy`. Any thread may call this at any time.
+ *
+ * Errors: those of `shm_subscriber_create`; SHM_ERR_NO_DEVICE when there is no driver or no such GPU; SHM_ERR_COPIER.
+ */
+int32_t shm_device_subscriber_create(const char *topic,
+                                     const struct shm_subscriber_options *options,
+                                     uint32_t device,
+                                     struct shm_device_subscriber **subscriber);
+
+/**
+ * Ends receiving and leaves the topic. NULL does nothing.
+ *
+ * Samples that are still held stay valid; the subscriber leaves the topic when the last of them is released. Runs while no other call on `subscriber` does.
+ */
+void shm_device_subscriber_destroy(struct shm_device_subscriber *subscriber);
+
+/**
+ * Receives the next message if there is one.
+ *
+ * Doesn't wait, but for the first message of each block of a publisher, which is asked for it: that takes as long as its process needs to be scheduled, and a second if it is
+ * stopped. A message of a publisher that is gone, and whose block wasn't mapped before, is passed over and counted as lost. On SHM_OK `*sample` is the caller's, to be ended with
+ * `shm_device_sample_release` or `shm_device_sample_release_on_stream`. One thread at a time.
+ *
+ * Outcomes: SHM_WOULD_BLOCK when no message has come. Errors: those of `shm_subscriber_try_receive`. And these, after which the message is lost: SHM_ERR_COPIER when its memory
+ * can't be mapped here, with what to do; SHM_ERR_OS when its publisher doesn't answer; SHM_ERR_DECODE when it isn't a device message.
+ */
+int32_t shm_device_subscriber_try_receive(struct shm_device_subscriber *subscriber,
+                                          struct shm_device_sample **sample);
+
+/**
+ * Receives the next message, waiting for it as long as it takes. Otherwise as `shm_device_subscriber_try_receive`.
+ *
+ * Errors: those of `shm_device_subscriber_try_receive`.
+ */
+int32_t shm_device_subscriber_receive(struct shm_device_subscriber *subscriber,
+                                      struct shm_device_sample **sample);
+
+/**
+ * Receives the next message, waiting for it up to `timeout_ns` nanoseconds. Otherwise as `shm_device_subscriber_try_receive`.
+ *
+ * Outcomes: SHM_TIMED_OUT when no message came in that time. Errors: those of `shm_device_subscriber_try_receive`.
+ */
+int32_t shm_device_subscriber_receive_timeout(struct shm_device_subscriber *subscriber,
+                                              uint64_t timeout_ns,
+                                              struct shm_device_sample **sample);
+
+/**
+ * Counts the messages that this subscriber was too slow for, or whose payload couldn't be reached, since it joined.
+ *
+ * On SHM_OK `*lost` is the count. One thread at a time. Errors: SHM_ERR_NULL.
+ */
+int32_t shm_device_subscriber_lost(const struct shm_device_subscriber *subscriber,
+                                   uint64_t *lost);
+
+/**
+ * Says what the topic is.
+ *
+ * The caller sets `info->struct_size` to sizeof(shm_topic_info) before; the struct stays the caller's. One thread at a time.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_INVALID_OPTION when `info->struct_size` isn't the size of such a struct.
+ */
+int32_t shm_device_subscriber_info(const struct shm_device_subscriber *subscriber,
+                                   struct shm_topic_info *info);
+
+/**
+ * Where the GPU reads it: a CUdeviceptr, aligned to 64, of `shm_device_sample_size` bytes, for reading.
+ *
+ * NULL for NULL. Valid until the sample is released. Any thread may call this at any time.
+ */
+const void *shm_device_sample_data(const struct shm_device_sample *sample);
+
+/**
+ * The message's length in bytes. 0 for NULL. Any thread may call this at any time.
+ */
+size_t shm_device_sample_size(const struct shm_device_sample *sample);
+
+/**
+ * The message's place in the topic's order. 0 for NULL. Any thread may call this at any time.
+ */
+uint64_t shm_device_sample_position(const struct shm_device_sample *sample);
+
+/**
+ * When the message was published, in nanoseconds since 1970 (CLOCK_REALTIME).
+ *
+ * 0 when its publisher was made without the option `timestamps`, and for NULL. Any thread may call this at any time.
+ */
+uint64_t shm_device_sample_timestamp(const struct shm_device_sample *sample);
+
+/**
+ * Where it is: SHM_PLACEMENT_DEVICE or SHM_PLACEMENT_HOST. 0 for NULL. Any thread may call this at any time.
+ */
+uint32_t shm_device_sample_placement(const struct shm_device_sample *sample);
+
+/**
+ * Gives the message's memory back to its publisher. The GPU's work on it must have ended. NULL does nothing.
+ *
+ * Any thread may call this, while others use the subscriber and its other samples, and after `shm_device_subscriber_destroy`.
+ */
+void shm_device_sample_release(struct shm_device_sample *sample);
+
+/**
+ * Gives the message's memory back when `stream`, a CUstream of the GPU's primary context, comes to that: when all that is on it by now has been done.
+ *
+ * Doesn't wait. The sample has ended, whatever is returned, unless that is SHM_ERR_NULL; `stream` lives until it is released. Any thread, as for `shm_device_sample_release`.
+ *
+ * Errors: SHM_ERR_NULL; SHM_ERR_COPIER, for instance when the stream is being captured into a graph, and SHM_ERR_FORKED: it was released at once.
+ */
+int32_t shm_device_sample_release_on_stream(struct shm_device_sample *sample,
+                                            void *stream);
 
 /**
  * Takes away what the dead left in a root: topics and services that nobody uses, those that were never finished, and in

@@ -191,9 +191,13 @@ impl SharedCopier {
 
     /// The same, where there are handles already.
     pub(crate) fn of_process(token: Token, copier: impl Copier + 'static) -> SharedCopier {
+        Self::of_arc(token, Arc::new(copier))
+    }
+
+    fn of_arc(token: Token, copier: Arc<dyn Copier>) -> SharedCopier {
         // Relaxed: a number, nothing hangs on it.
         let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
-        SharedCopier(Arc::new(Shared { copier: Arc::new(copier), id, token }))
+        SharedCopier(Arc::new(Shared { copier, id, token }))
     }
 
     /// Allocates `len` bytes of this copier's memory; freed when it is dropped.

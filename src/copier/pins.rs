@@ -83,16 +83,19 @@ pub(crate) fn unmapped(token: Token, start: *mut u8) {
     }
 }
 
-/// Tells `shared` of the mapping that `inside` lies in, unless it was told before or there is none.
-pub(super) fn pin(shared: &Shared, inside: *const u8) {
+/// Tells `shared` of the mapping that `inside` lies in, unless it was told before or there is none. True: the device reaches it by itself.
+pub(super) fn pin(shared: &Shared, inside: *const u8) -> bool {
     if !shared.copier.wants_pins() {
-        return;
+        return false;
     }
     let inside = inside as usize;
     let mut mappings = mappings(shared.token);
-    let Some((&start, mapped)) = mappings.range_mut(..=inside).next_back() else { return };
-    if inside - start >= mapped.len || mapped.pins.iter().any(|pin| pin.id == shared.id) {
-        return;
+    let Some((&start, mapped)) = mappings.range_mut(..=inside).next_back() else { return false };
+    if inside - start >= mapped.len {
+        return false;
+    }
+    if let Some(pin) = mapped.pins.iter().find(|pin| pin.id == shared.id) {
+        return pin.is_pinned;
     }
     let memory = start as *mut u8;
     if mapped.access == PinAccess::Write {
@@ -101,6 +104,16 @@ pub(super) fn pin(shared: &Shared, inside: *const u8) {
     }
     let is_pinned = shared.copier.pin(memory, mapped.len, mapped.access);
     mapped.pins.push(Pin { id: shared.id, copier: shared.copier.clone(), is_pinned });
+    is_pinned
+}
+
+/// Has the segment that `inside` lies in go with its publisher, whose death makes what its messages name useless to others.
+pub(super) fn keep_from_others(token: Token, inside: *const u8) {
+    let mut mappings = mappings(token);
+    if let Some((&start, _)) = mappings.range_mut(..=inside as usize).next_back() {
+        // SAFETY: a publisher's own mapping, as in `pin`: `inside` is of a loan of its.
+        unsafe { crate::pool::mark_pinned(start as *mut u8) };
+    }
 }
 
 /// A copier's handle is gone.

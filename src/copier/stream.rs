@@ -17,12 +17,14 @@ use crate::publisher::{Publisher, Resting};
 ///
 /// Any threads use it at once. Dropping it waits until all that was begun has ended, as a device that isn't stuck sees to.
 pub struct StreamPublisher {
-    shared: Arc<Shared>,
+    shared: Arc<Pending>,
     copier: SharedCopier,
     info: TopicInfo,
 }
 
-struct Shared {
+/// A publisher, and its messages that are published by whoever says that a stream has come to them. Its user looks for the child of a fork: there
+/// somebody who isn't there may have the locks.
+pub(super) struct Pending {
     /// None at the end: whoever ended the last copy may still have a share in this.
     publisher: Mutex<Option<Publisher>>,
     progress: Mutex<Progress>,
@@ -51,12 +53,7 @@ impl StreamPublisher {
     /// Publishes with `publisher`, and copies with `copier`.
     pub fn new(publisher: Publisher, copier: SharedCopier) -> StreamPublisher {
         let info = publisher.info();
-        let (publisher, progress) = (Mutex::new(Some(publisher)), Mutex::default());
-        StreamPublisher {
-            shared: Arc::new(Shared { publisher, progress, ended: Condvar::new() }),
-            copier,
-            info,
-        }
+        StreamPublisher { shared: Arc::new(Pending::new(publisher)), copier, info }
     }
 
     /// Has `len` bytes at `from`, in memory of the copier's kind, copied and published when `stream` comes to it. Doesn't wait for that;
@@ -73,11 +70,8 @@ impl StreamPublisher {
     pub unsafe fn publish(&self, from: *const u8, len: usize, stream: Stream) -> Result<()> {
         // First: in the child of a fork somebody who isn't there may have the locks.
         self.copier.0.token.check()?;
-        let resting = match &*lock(&self.shared.publisher) {
-            Some(publisher) => publisher.loan(len)?.rest(),
-            None => return Err(Error::Closed),
-        };
-        let number = lock(&self.shared.progress).begin();
+        let resting = self.shared.loan(len)?;
+        let number = self.shared.begin();
         let (to, shared) = (resting.as_ptr(), self.shared.clone());
         let done = Done::new(move |copied| shared.end(number, resting, copied));
         // SAFETY: the caller's; the loan is nobody's until `done` is called.
@@ -92,17 +86,7 @@ impl StreamPublisher {
     /// [`Error::Copier`]; those of [`Loan::publish`](crate::Loan::publish).
     pub fn wait(&self, timeout: Duration) -> Result<bool> {
         self.copier.0.token.check()?;
-        let deadline = Instant::now().checked_add(timeout);
-        let mut progress = lock(&self.shared.progress);
-        let until = progress.begun;
-        while progress.open.first().is_some_and(|&first| first <= until) {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
-                return Ok(false);
-            }
-            progress = self.shared.sleep(progress, left);
-        }
-        progress.failed.take().map_or(Ok(true), Err)
+        self.shared.wait(timeout)
     }
 
     /// The topic's sizes.
@@ -120,15 +104,60 @@ impl Progress {
     }
 }
 
-impl Shared {
+impl Pending {
+    pub(super) fn new(publisher: Publisher) -> Pending {
+        Pending { publisher: Mutex::new(Some(publisher)), progress: Mutex::default(), ended: Condvar::new() }
+    }
+
+    pub(super) fn loan(&self, len: usize) -> Result<Resting> {
+        match &*lock(&self.publisher) {
+            Some(publisher) => Ok(publisher.loan(len)?.rest()),
+            None => Err(Error::Closed),
+        }
+    }
+
+    pub(super) fn discard(&self, resting: Resting) {
+        if let Some(publisher) = &*lock(&self.publisher) {
+            drop(publisher.resume(resting));
+        }
+    }
+
+    /// The number of something that is begun now, which [`end`](Self::end) ends.
+    pub(super) fn begin(&self) -> u64 {
+        lock(&self.progress).begin()
+    }
+
+    /// As [`StreamPublisher::wait`].
+    pub(super) fn wait(&self, timeout: Duration) -> Result<bool> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut progress = lock(&self.progress);
+        let until = progress.begun;
+        while progress.open.first().is_some_and(|&first| first <= until) {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(false);
+            }
+            progress = self.sleep(progress, left);
+        }
+        progress.failed.take().map_or(Ok(true), Err)
+    }
+
+    /// Waits until everything that was begun has ended, and leaves the topic.
+    pub(super) fn close(&self) {
+        let mut progress = lock(&self.progress);
+        while !progress.open.is_empty() {
+            progress = self.sleep(progress, None);
+        }
+        drop(progress);
+        drop(lock(&self.publisher).take());
+    }
+
     /// Publishes the loan whose copy has ended, or discards it.
-    fn end(&self, number: u64, resting: Resting, copied: Result<()>) {
+    pub(super) fn end(&self, number: u64, resting: Resting, copied: Result<()>) {
         let ended = match copied {
-            Ok(()) => self.publish(resting),
+            Ok(()) => self.publish(resting).map(|_| ()),
             Err(error) => {
-                if let Some(publisher) = &*lock(&self.publisher) {
-                    drop(publisher.resume(resting));
-                }
+                self.discard(resting);
                 Err(error)
             }
         };
@@ -140,12 +169,13 @@ impl Shared {
         self.ended.notify_all();
     }
 
-    fn publish(&self, mut resting: Resting) -> Result<()> {
+    /// Publishes the loan, and returns its position.
+    pub(super) fn publish(&self, mut resting: Resting) -> Result<u64> {
         loop {
             // The gate of a reliable subscriber may be shut for long, and others have loans to make.
             match &*lock(&self.publisher) {
                 Some(publisher) => match publisher.resume(resting).publish_timeout(TURN)? {
-                    Ok(_) => return Ok(()),
+                    Ok(position) => return Ok(position),
                     Err(loan) => resting = loan.rest(),
                 },
                 None => return Err(Error::Closed),
@@ -169,15 +199,9 @@ impl Shared {
 impl Drop for StreamPublisher {
     fn drop(&mut self) {
         // In the child of a fork nobody is there to end anything.
-        if !self.copier.0.token.is_ours() {
-            return;
+        if self.copier.0.token.is_ours() {
+            self.shared.close();
         }
-        let mut progress = lock(&self.shared.progress);
-        while !progress.open.is_empty() {
-            progress = self.shared.sleep(progress, None);
-        }
-        drop(progress);
-        drop(lock(&self.shared.publisher).take());
     }
 }
 

@@ -17,6 +17,9 @@
 //! `shm_copier_user_to_shm` to what was lent, `shm_copier_shm_to_user` from what was received. It is made of a program's own functions
 //! (`shm_copier_create`), or one of those that come with the library.
 //!
+//! A device topic's messages stay in a GPU's memory (`shm_device_publisher_create`, `shm_device_subscriber_create`): what goes through the topic says where they are, and
+//! what is read and written are pointers for the GPU's work.
+//!
 //! What holds for every function, and isn't repeated there:
 //!
 //! Status. A function that can fail returns an `int32_t`: `SHM_OK`, which is 0; an error, below 0; or an
@@ -67,6 +70,10 @@ pub mod client;
 pub mod copier;
 pub mod copier_cpu;
 pub mod copier_cuda;
+pub mod device_loan;
+pub mod device_publisher;
+pub mod device_sample;
+pub mod device_subscriber;
 pub mod dlpack;
 pub mod error;
 mod guard;

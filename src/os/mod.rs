@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every system call of the library: files and mappings, the liveness lock, fork detection, the futex, signals.
+//! Every system call of the library: files and mappings, the liveness lock, fork detection, the futex, signals, sockets that pass descriptors.
 
 pub(crate) mod dir;
 pub(crate) mod fork;
@@ -7,6 +7,7 @@ pub(crate) mod futex;
 pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod sharing;
+pub(crate) mod socket;
 #[cfg(not(loom))]
 pub(crate) mod thread;
 

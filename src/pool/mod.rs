@@ -48,6 +48,15 @@ const SMALLEST_BATCH: u64 = 4;
 /// What one reclaim should yield, so that looking at every subscriber's holds is spread over many messages.
 const BATCH_BYTES: u64 = 64 << 10;
 
+/// The budget of a pool for `count` messages of up to `len` bytes, and for no more where they are so small that one segment has all of them.
+pub(crate) fn budget_for(len: usize, count: u32) -> Result<u64> {
+    let stride = class::stride(class::payload_size(len)?);
+    if stride <= LARGEST_SEGMENT / u64::from(count.max(1)) {
+        return Ok(file_size(stride, count));
+    }
+    Ok(u64::from(count) * file_size(stride, 1))
+}
+
 /// A chunk in its publisher's hands.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Chunk {

@@ -123,7 +123,7 @@ pub fn of_calls(mut parent: Parent) {
         }
         let question = filled(&driver, &copier, &[round; 5000]);
         let mut loan = client.loan(5000).unwrap();
-        // SAFETY: as many bytes are there, here and below.
+        // SAFETY: as many bytes are there.
         unsafe { copier.user_to_shm(&mut loan, question.as_ptr()) }.unwrap();
         let pending = loan.send().unwrap();
         let request = server.receive().unwrap();
@@ -131,6 +131,7 @@ pub fn of_calls(mut parent: Parent) {
         assert_eq!(driver.behind(asked.as_ptr(), 5000), [round; 5000]);
         driver.behind(asked.as_ptr(), 5000).fill(100 + round);
         let mut answer = request.loan(5000).unwrap();
+        // SAFETY: as above.
         unsafe { copier.user_to_shm(&mut answer, asked.as_ptr()) }.unwrap();
         answer.send().unwrap();
         let answered = copier.copy_out(&pending.wait().unwrap()).unwrap();

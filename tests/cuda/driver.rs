@@ -81,6 +81,13 @@ impl Driver {
         }
     }
 
+    /// Has memory of the test's said to be managed by `device`, and be reached or not by all.
+    pub fn pretend_managed(&self, memory: *const u8, device: c_int, is_reached: bool) {
+        let pretend = self.get::<unsafe extern "C" fn(u64, c_uint, c_int, c_uint, u64)>("fake_pretend");
+        // SAFETY: takes numbers.
+        unsafe { pretend(memory as u64, 2, device, 1, if is_reached { memory as u64 } else { 0 }) }
+    }
+
     /// Which device the memory is on; below 0: none.
     pub fn device_of(&self, memory: *const u8) -> c_int {
         // SAFETY: looks at the address only.
@@ -122,6 +129,14 @@ impl Driver {
         Stream(stream)
     }
 
+    /// Has `len` bytes copied when `stream` comes to it.
+    pub fn copy(&self, to: *mut u8, from: *const u8, len: usize, stream: Stream) {
+        let copy =
+            self.get::<unsafe extern "C" fn(*mut u8, *const u8, usize, *mut c_void) -> u32>("cuMemcpyAsync");
+        // SAFETY: as cuda.h has it.
+        assert_eq!(unsafe { copy(to, from, len, stream.0) }, 0);
+    }
+
     /// Registers memory of the test's, which stays until it is unregistered.
     pub fn register(&self, memory: &mut [u8]) {
         let register =
@@ -140,7 +155,16 @@ impl Driver {
     #[track_caller]
     pub fn assert_clean(&self) {
         self.assert_rules();
-        for name in ["contexts", "streams", "allocations", "registrations", "left_at_the_end"] {
+        for name in [
+            "contexts",
+            "streams",
+            "allocations",
+            "registrations",
+            "left_at_the_end",
+            "vmm_memories",
+            "vmm_reservations",
+            "vmm_mappings",
+        ] {
             assert_eq!(self.count(name), 0, "{name}");
         }
     }

@@ -192,7 +192,14 @@ pub fn memory_of_others(mut parent: Parent) {
     refused(plain.as_ptr(), "isn't memory that CUDA knows");
     refused(std::ptr::null(), "isn't memory that CUDA knows");
     refused(theirs.as_ptr(), "is memory of device 1, but this copier is device 0's");
+    driver.pretend_managed(plain.as_ptr(), 1, false);
+    refused(plain.as_ptr(), "is memory that device 0 doesn't reach");
     assert!(subscriber.try_receive().unwrap().is_none());
+    driver.pretend_managed(plain.as_ptr(), 1, true);
+    // SAFETY: as many bytes are there.
+    unsafe { publisher.publish_from(&copier, plain.as_ptr(), 100) }.unwrap();
+    assert_eq!(&*subscriber.receive().unwrap(), &plain, "managed memory, wherever it is");
+    driver.pretend_managed(std::ptr::null(), 0, false);
     driver.set_device(1);
     driver.register(&mut plain);
     // SAFETY: as many bytes are there.

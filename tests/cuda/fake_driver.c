@@ -142,7 +142,18 @@ void fake_wait_midway(void) {
   pthread_mutex_unlock(&lock);
 }
 
+static struct { CUdeviceptr at, reached; unsigned kind, is_managed; int device; } pretended;
+
+/// What is said of the memory at `at`, whatever it is.
+void fake_pretend(CUdeviceptr at, unsigned kind, int device, unsigned is_managed, CUdeviceptr reached) {
+  pretended.at = at, pretended.reached = reached, pretended.kind = kind;
+  pretended.is_managed = is_managed, pretended.device = device;
+}
+
 void fake_capture(CUstream stream, int is_capturing) { stream->is_capturing = is_capturing; }
+
+static void *vmm_behind(CUdeviceptr at);
+static int vmm_attribute(int attribute);
 
 /// Which device the memory is on. -1: none.
 int fake_device_of(CUdeviceptr at) {
@@ -154,7 +165,7 @@ int fake_device_of(CUdeviceptr at) {
 /// The processor's access to a device's memory, which the tests alone have.
 void *fake_behind(CUdeviceptr at) {
   int device = fake_device_of(at);
-  return device < 0 ? NULL : behinds[device] + (at - (uintptr_t)spaces[device]);
+  return device < 0 ? vmm_behind(at) : behinds[device] + (at - (uintptr_t)spaces[device]);
 }
 
 static int number(const char *name, int otherwise) {
@@ -288,7 +299,8 @@ Result cuDeviceGetName(char *name, int len, CUdevice device) {
 
 Result cuDeviceGetAttribute(int *value, DeviceAttribute attribute, CUdevice device) {
   BEGIN(0);
-  *value = attribute == 113 && number("FAKE_CUDA_READ_ONLY", 1); // CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED
+  // 113: CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED
+  *value = (int)attribute == 113 ? number("FAKE_CUDA_READ_ONLY", 1) : vmm_attribute((int)attribute);
   return end(device < DEVICES ? OK : INVALID_DEVICE);
 }
 
@@ -381,12 +393,14 @@ Result cuMemHostUnregister(void *memory) {
 
 Result cuPointerGetAttributes(unsigned count, PointerAttribute *attributes, void **values, CUdeviceptr at) {
   BEGIN(1);
-  Range *device = find(allocations, at, 1), *host = find(registrations, at, 1);
+  Range *device = find(allocations, at, 1), *host = find(registrations, at, 1), *found = device ? device : host;
+  int is_pretended = at && at == pretended.at;
+  unsigned kind = is_pretended ? pretended.kind : device ? 2 : host ? 1 : 0;
   for (unsigned i = 0; i < count; i++) switch ((int)attributes[i]) {
-    case 2: *(unsigned *)values[i] = device ? 2 : host ? 1 : 0; break; // CU_POINTER_ATTRIBUTE_MEMORY_TYPE
-    case 3: *(CUdeviceptr *)values[i] = device || host ? at : 0; break; // .._DEVICE_POINTER
-    case 8: *(unsigned *)values[i] = 0; break; // .._IS_MANAGED
-    case 9: *(int *)values[i] = device ? device->device : host ? host->device : -2; break; // .._DEVICE_ORDINAL
+    case 2: *(unsigned *)values[i] = kind; break; // CU_POINTER_ATTRIBUTE_MEMORY_TYPE
+    case 3: *(CUdeviceptr *)values[i] = is_pretended ? pretended.reached : found ? at : 0; break; // .._DEVICE_POINTER
+    case 8: *(unsigned *)values[i] = is_pretended && pretended.is_managed; break; // .._IS_MANAGED
+    case 9: *(int *)values[i] = is_pretended ? pretended.device : found ? found->device : -2; break; // .._DEVICE_ORDINAL
     default: return end(INVALID_VALUE);
     }
   return end(OK);
@@ -405,7 +419,8 @@ static Result copy(CUdeviceptr to, CUdeviceptr from, size_t len, const void *sta
   Result failed = failing("copy");
   if (failed) return failed;
   Range *written = find(registrations, to, 1);
-  if (written && written->flags & 8) return ILLEGAL_ADDRESS; // registered to be read only
+  if (!written) written = find(allocations, to, 1);
+  if (written && written->flags & 8) return ILLEGAL_ADDRESS; // registered or mapped to be read only
   if (fake_behind(to) && !find(allocations, to, len)) return ILLEGAL_ADDRESS;
   if (fake_behind(from) && !find(allocations, from, len)) return ILLEGAL_ADDRESS;
   const char *source = staged ? staged : reach(from);
@@ -600,3 +615,4 @@ Result cuLaunchKernel(CUfunction function, unsigned blocks, unsigned y, unsigned
   put(named(stream), work);
   return end(OK);
 }
+#include "fake_vmm.c"

@@ -8,6 +8,10 @@ mod support;
 
 mod c;
 mod copies;
+mod device;
+mod device_c;
+mod device_deaths;
+mod device_strangers;
 mod driver;
 mod failures;
 mod missing;
@@ -31,6 +35,34 @@ const ROLES: &[Role] = &[
     ("copies::of_calls", copies::of_calls),
     ("copies::the_callers_context", copies::the_callers_context),
     ("copies::by_many_threads", copies::by_many_threads),
+    ("device::there_and_back", device::there_and_back),
+    ("device::publishes", device::publishes),
+    ("device::receives", device::receives),
+    ("device::in_host_memory", device::in_host_memory),
+    ("device::on_streams", device::on_streams),
+    ("device::of_what_is_no_device_message", device::of_what_is_no_device_message),
+    ("device::without_peers", device::without_peers),
+    ("device::refuses", device::refuses),
+    ("device::of_a_larger_block", device::of_a_larger_block),
+    ("device::can_not_export", device::can_not_export),
+    ("device_c::there_and_back", device_c::there_and_back),
+    ("device_deaths::publishes_one", device_deaths::publishes_one),
+    ("device_deaths::keeps_reading", device_deaths::keeps_reading),
+    ("device_deaths::is_killed_midway", device_deaths::is_killed_midway),
+    ("device_deaths::reads_what_is_left", device_deaths::reads_what_is_left),
+    ("device_deaths::sees_whole_messages", device_deaths::sees_whole_messages),
+    ("device_deaths::leaves_a_child", device_deaths::leaves_a_child),
+    ("device_deaths::sees_the_end_of_a_parent", device_deaths::sees_the_end_of_a_parent),
+    ("device_deaths::is_always_busy", device_deaths::is_always_busy),
+    ("device_deaths::holds", device_deaths::holds),
+    ("device_deaths::goes_on_though_held", device_deaths::goes_on_though_held),
+    ("device_deaths::waits_for_no_one", device_deaths::waits_for_no_one),
+    ("device::polls", device::polls),
+    ("device_strangers::asks", device_strangers::asks),
+    ("device_strangers::listens", device_strangers::listens),
+    ("device_strangers::meets_strangers", device_strangers::meets_strangers),
+    ("device_strangers::has_no_descriptors", device_strangers::has_no_descriptors),
+    ("device_strangers::receives_one", device_strangers::receives_one),
     ("failures::of_each_call", failures::of_each_call),
     ("failures::of_the_device", failures::of_the_device),
     ("failures::memory_of_others", failures::memory_of_others),
@@ -54,11 +86,12 @@ fn child() {
 
 /// The directory of the fake driver, built when it isn't there or is older than its source.
 fn fake_driver() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda/fake_driver.c");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda");
+    let source = sources.join("fake_driver.c");
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fake-cuda");
     let library = dir.join("libcuda.so.1");
     let age = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
-    if age(&library) <= age(&source) {
+    if age(&library) <= age(&source).max(age(&sources.join("fake_vmm.c"))) {
         std::fs::create_dir_all(&dir).unwrap();
         // Others build it at the same time.
         let made = dir.join(format!("made-by-{}", std::process::id()));

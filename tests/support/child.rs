@@ -96,6 +96,20 @@ impl Child {
         assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
     }
 
+    /// Stops all threads of the child.
+    pub fn stop(&self) {
+        self.signal(libc::SIGSTOP);
+        let tasks = || std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let runs = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat"));
+            // One that ended meanwhile doesn't run.
+            stat.is_ok_and(|stat| !stat.contains(") T "))
+        };
+        while tasks().any(runs) {
+            std::thread::yield_now();
+        }
+    }
+
     /// Whether `thread` of the child is in futex(2).
     fn is_asleep(&self, thread: u64) -> bool {
         let call = std::fs::read_to_string(format!("/proc/{}/task/{thread}/syscall", self.pid())).unwrap();

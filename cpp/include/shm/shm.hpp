@@ -6,6 +6,7 @@
 
 #include <shm/client.hpp>
 #include <shm/copier.hpp>
+#include <shm/device.hpp>
 #include <shm/error.hpp>
 #include <shm/message.hpp>
 #include <shm/publisher.hpp>

@@ -5,6 +5,7 @@
 use std::ffi::{c_int, c_uint, c_void};
 
 use super::driver::{self, driver, pointer, Driver, Handle};
+use crate::copier::Stream;
 use crate::error::{Error, Result};
 use crate::os::fork::Token;
 
@@ -45,6 +46,16 @@ impl Device {
         Ok(Device { driver, ordinal, handle, context, token })
     }
 
+    /// What the driver calls it.
+    pub(crate) fn handle(&self) -> driver::DeviceHandle {
+        self.handle
+    }
+
+    /// The process that opened it.
+    pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+
     /// Whether it is this process's. In the child of a fork the driver must not be called.
     pub(crate) fn is_ours(&self) -> bool {
         self.token.is_ours()
@@ -83,6 +94,23 @@ impl Current<'_> {
         // SAFETY: a place for a number.
         unsafe { self.0.driver.device_get_attribute(&mut value, attribute, self.0.handle)? };
         Ok(value)
+    }
+
+    /// Refuses a stream that is being captured into a graph: what is put on it would be done later, as often as the graph is launched, when the
+    /// message is long gone.
+    ///
+    /// # Safety
+    /// `stream` is one of this context.
+    pub(crate) unsafe fn refuse_captured(&self, stream: Stream) -> Result<()> {
+        let mut capturing = driver::NOT_CAPTURING;
+        // SAFETY: a place for a number; the caller's stream.
+        unsafe { self.0.driver.stream_is_capturing(stream.0, &mut capturing)? };
+        if capturing == driver::NOT_CAPTURING {
+            return Ok(());
+        }
+        let status = driver::status::STREAM_CAPTURE_UNSUPPORTED as i32;
+        let what = "the stream is being captured into a graph, which a message can't be part of";
+        Err(Error::copier("cuStreamIsCapturing", status, what))
     }
 
     /// Refuses memory that isn't this device's and that it doesn't reach either: a copy would fail, or be somebody else's.

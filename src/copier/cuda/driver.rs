@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use libloading::Library;
 
 use crate::error::{Error, Result};
+use crate::os::fork::Token;
 
 /// `CUresult`. An enum there; any number may come from a newer driver.
 pub(crate) type Status = c_uint;
@@ -22,6 +23,9 @@ pub(crate) type DevicePointer = u64;
 pub(crate) type Handle = *mut c_void;
 /// `CUstreamCallback`.
 pub(crate) type StreamCallback = unsafe extern "C" fn(stream: Handle, status: Status, data: *mut c_void);
+
+/// `CUmemGenericAllocationHandle`.
+pub(crate) type MemoryHandle = u64;
 
 /// `CUresult`s that are told apart.
 pub(crate) mod status {
@@ -35,6 +39,9 @@ pub(crate) mod status {
 }
 
 /// `CUdevice_attribute`.
+pub(crate) const DEVICE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM: c_int = 91;
+pub(crate) const DEVICE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED: c_int = 102;
+pub(crate) const DEVICE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED: c_int = 103;
 pub(crate) const DEVICE_READ_ONLY_HOST_REGISTER_SUPPORTED: c_int = 113;
 
 /// `CUpointer_attribute`.
@@ -50,12 +57,57 @@ pub(crate) mod pointer {
 pub(crate) const MEMORY_DEVICE: c_uint = 2;
 /// `CU_MEMHOSTREGISTER_PORTABLE`: pinned for every context.
 pub(crate) const REGISTER_PORTABLE: c_uint = 1;
+/// `CU_MEMHOSTREGISTER_DEVICEMAP`: work on the device reaches it.
+pub(crate) const REGISTER_DEVICE_MAP: c_uint = 2;
 /// `CU_MEMHOSTREGISTER_READ_ONLY`.
 pub(crate) const REGISTER_READ_ONLY: c_uint = 8;
 /// `CU_STREAM_NON_BLOCKING`: doesn't wait for the default stream.
 pub(crate) const STREAM_NON_BLOCKING: c_uint = 1;
 /// `CU_STREAM_CAPTURE_STATUS_NONE`.
 pub(crate) const NOT_CAPTURING: c_int = 0;
+
+/// `CU_MEM_ALLOCATION_TYPE_PINNED`.
+pub(crate) const ALLOCATION_PINNED: c_int = 1;
+/// `CU_MEM_LOCATION_TYPE_DEVICE`.
+pub(crate) const LOCATION_DEVICE: c_int = 1;
+/// `CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR`.
+pub(crate) const HANDLE_POSIX_FILE_DESCRIPTOR: c_int = 1;
+/// `CU_MEM_ACCESS_FLAGS_PROT_READ`.
+pub(crate) const ACCESS_READ: c_int = 1;
+/// `CU_MEM_ACCESS_FLAGS_PROT_READWRITE`.
+pub(crate) const ACCESS_READ_WRITE: c_int = 3;
+/// `CU_MEM_ALLOC_GRANULARITY_MINIMUM`.
+pub(crate) const GRANULARITY_MINIMUM: c_int = 0;
+
+/// `CUmemLocation`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Location {
+    pub(crate) kind: c_int,
+    pub(crate) id: c_int,
+}
+
+/// `CUmemAllocationProp`.
+#[repr(C)]
+pub(crate) struct AllocationProperties {
+    pub(crate) kind: c_int,
+    pub(crate) handle_types: c_int,
+    pub(crate) location: Location,
+    pub(crate) windows: *mut c_void,
+    pub(crate) compression: u8,
+    pub(crate) rdma: u8,
+    pub(crate) usage: u16,
+    pub(crate) reserved: [u8; 4],
+}
+
+/// `CUmemAccessDesc`.
+#[repr(C)]
+pub(crate) struct AccessDescription {
+    pub(crate) location: Location,
+    pub(crate) flags: c_int,
+}
+
+const _: () = assert!(size_of::<AllocationProperties>() == 32 && size_of::<AccessDescription>() == 12);
 
 /// A struct of the driver's functions, and a method for each: `method: name in cuda.h = "symbol" (its arguments);`.
 macro_rules! table {
@@ -124,17 +176,70 @@ table! {
     }
 }
 
+table! {
+    /// Memory that other processes map. All of it is in drivers for CUDA 11.4 and newer.
+    VirtualMemory {
+        device_get_uuid: cuDeviceGetUuid = "cuDeviceGetUuid_v2" (uuid: *mut [u8; 16], device: DeviceHandle);
+        device_can_access_peer: cuDeviceCanAccessPeer = "cuDeviceCanAccessPeer"
+            (can: *mut c_int, device: DeviceHandle, peer: DeviceHandle);
+        granularity: cuMemGetAllocationGranularity = "cuMemGetAllocationGranularity"
+            (granularity: *mut usize, properties: *const AllocationProperties, which: c_int);
+        create: cuMemCreate = "cuMemCreate"
+            (memory: *mut MemoryHandle, size: usize, properties: *const AllocationProperties, flags: u64);
+        release: cuMemRelease = "cuMemRelease" (memory: MemoryHandle);
+        reserve: cuMemAddressReserve = "cuMemAddressReserve"
+            (start: *mut DevicePointer, size: usize, alignment: usize, wanted: DevicePointer, flags: u64);
+        free: cuMemAddressFree = "cuMemAddressFree" (start: DevicePointer, size: usize);
+        map: cuMemMap = "cuMemMap"
+            (start: DevicePointer, size: usize, offset: usize, memory: MemoryHandle, flags: u64);
+        unmap: cuMemUnmap = "cuMemUnmap" (start: DevicePointer, size: usize);
+        set_access: cuMemSetAccess = "cuMemSetAccess"
+            (start: DevicePointer, size: usize, access: *const AccessDescription, count: usize);
+        export: cuMemExportToShareableHandle = "cuMemExportToShareableHandle"
+            (to: *mut c_void, memory: MemoryHandle, kind: c_int, flags: u64);
+        import: cuMemImportFromShareableHandle = "cuMemImportFromShareableHandle"
+            (memory: *mut MemoryHandle, from: *mut c_void, kind: c_int);
+        host_get_device_pointer: cuMemHostGetDevicePointer = "cuMemHostGetDevicePointer_v2"
+            (device: *mut DevicePointer, host: *mut c_void, flags: c_uint);
+    }
+}
+
+static VIRTUAL_MEMORY: OnceLock<VirtualMemory> = OnceLock::new();
+
+/// What the driver, which works, has for memory that other processes map.
+pub(crate) fn virtual_memory() -> Result<&'static VirtualMemory> {
+    if let Some(functions) = VIRTUAL_MEMORY.get() {
+        return Ok(functions);
+    }
+    let library = open()?;
+    let loaded = VirtualMemory::load(&library).map_err(|symbol| {
+        no_device(format!("the driver has no {symbol}, which device topics need; install one of NVIDIA's for CUDA 11.4 or newer"))
+    })?;
+    Ok(VIRTUAL_MEMORY.get_or_init(|| loaded))
+}
+
 /// Where the driver is found, in this order.
 const LIBRARIES: [&str; 2] = ["libcuda.so.1", "libcuda.so"];
 
-static DRIVER: OnceLock<Driver> = OnceLock::new();
+/// With the process that opened it.
+static DRIVER: OnceLock<(Driver, Token)> = OnceLock::new();
+
+/// What to do in the child of a fork, whose parent used the driver.
+const IN_A_CHILD: &str =
+    "CUDA doesn't work in the child of a fork of a process that used it; use it in the parent only, or start (exec) a program for it";
 
 /// The driver of this process, initialised. What failed once is tried again: a driver may be installed meanwhile.
 pub(crate) fn driver() -> Result<&'static Driver> {
-    match DRIVER.get() {
-        Some(driver) => Ok(driver),
+    let token = Token::current()?;
+    let (driver, opener) = match DRIVER.get() {
+        Some(loaded) => loaded,
         // Two threads may do this at once, and so a fork in the midst of it leaves no lock behind.
-        None => load().map(|loaded| DRIVER.get_or_init(|| loaded)),
+        None => load().map(|loaded| DRIVER.get_or_init(|| (loaded, token)))?,
+    };
+    if *opener == token {
+        Ok(driver)
+    } else {
+        Err(no_device(IN_A_CHILD))
     }
 }
 
@@ -156,7 +261,7 @@ fn load() -> Result<Driver> {
     let advice = match status {
         status::NO_DEVICE => "no GPU is to be seen; look at nvidia-smi and CUDA_VISIBLE_DEVICES, and in a container, whether it was given one (docker: --gpus all)",
         status::STUB_LIBRARY => "this is the stub that programs are linked with; take its directory out of LD_LIBRARY_PATH",
-        status::NOT_INITIALIZED => "CUDA doesn't work in the child of a fork of a process that used it; use it in the parent only, or start (exec) a program for it",
+        status::NOT_INITIALIZED => IN_A_CHILD,
         _ => "nvidia-smi says more about the state of the driver",
     };
     Err(no_device(format!("cuInit failed with {}; {advice}", driver.words(status))))
@@ -186,7 +291,7 @@ pub(crate) fn check(call: &'static str, status: Status) -> Result<()> {
 
 #[cold]
 fn failed(call: &'static str, status: Status) -> Error {
-    let words = DRIVER.get().map_or_else(|| format!("CUresult {status}"), |driver| driver.words(status));
+    let words = DRIVER.get().map_or_else(|| format!("CUresult {status}"), |(driver, _)| driver.words(status));
     Error::copier(call, i32::try_from(status).unwrap_or(i32::MAX), words)
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A copier for the memory of NVIDIA's GPUs.
 //!
-//! The driver is opened when the first copier is made (`driver.rs`); without one that is [`Error::NoDevice`](crate::Error::NoDevice), and nothing
+//! The driver is opened when the first copier is made (`driver.rs`); without one that is [`Error::NoDevice`], and nothing
 //! else of this library needs it. Each copier belongs to one device (`device.rs`) and works in the context that the CUDA runtime works in, so memory of
 //! `cudaMalloc`, of PyTorch and the like is as good as its own. A segment's mapping is registered with the driver once (`registered.rs`), which makes its
 //! pages resident; from then on the GPU copies from and to it by itself. How a copy on a stream ends: `completion.rs`.
@@ -12,26 +12,33 @@ mod completion;
 mod device;
 pub(crate) mod driver;
 mod registered;
+mod topic;
+mod virtual_memory;
 
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 use super::{Copier, Done, PinAccess, Stream};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use completion::Completions;
 use device::{Current, Device};
 use driver::Handle;
 
+pub use topic::{DeviceLoan, DeviceOptions, DevicePublisher, DeviceSample, DeviceSubscriber, Placement};
+
 /// Copies between shared memory and the memory of one NVIDIA GPU, or memory of the process that the GPU reaches: managed, or registered with it.
 ///
-/// Copies without a stream are made on a stream of the copier's own, which doesn't wait for others: the work on the memory must have ended.
+/// Copies without a stream are made one after the other on a stream of the copier's own, which doesn't wait for others: the work on the memory must
+/// have ended. What is to be done at the ends of copies on streams is done one after the other, too, in a thread of the copier's.
 pub struct CudaCopier {
     device: Arc<Device>,
     stream: Handle,
     completions: ManuallyDrop<Completions>,
     /// Whether the device can be told of memory that it may only read.
     pins_read_only: bool,
+    /// Whether it sees registered memory where the processor does.
+    shares_addresses: bool,
 }
 
 // SAFETY: the stream is the driver's, which any thread may use.
@@ -48,6 +55,8 @@ impl CudaCopier {
         let device = Arc::new(Device::open(ordinal)?);
         let current = device.enter()?;
         let pins_read_only = current.attribute(driver::DEVICE_READ_ONLY_HOST_REGISTER_SUPPORTED)? != 0;
+        let shares_addresses =
+            current.attribute(driver::DEVICE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM)? != 0;
         let completions = Completions::start()?;
         let mut stream = std::ptr::null_mut();
         // SAFETY: a place for the stream, which is destroyed when the copier is dropped.
@@ -57,7 +66,13 @@ impl CudaCopier {
             completions.end();
             return Err(error);
         }
-        Ok(CudaCopier { device, stream, completions: ManuallyDrop::new(completions), pins_read_only })
+        Ok(CudaCopier {
+            device,
+            stream,
+            completions: ManuallyDrop::new(completions),
+            pins_read_only,
+            shares_addresses,
+        })
     }
 
     /// Copies `len` bytes, one end of which is `users`, and waits.
@@ -109,23 +124,34 @@ impl CudaCopier {
         stream: Stream,
     ) -> Result<()> {
         current.check_memory(users)?;
-        let mut capturing = driver::NOT_CAPTURING;
-        // SAFETY: a place for a number; the caller's stream.
-        unsafe { self.device.driver.stream_is_capturing(stream.0, &mut capturing)? };
-        if capturing != driver::NOT_CAPTURING {
-            // It would be made later, as often as the graph is launched, when the message is long gone.
-            let status = driver::status::STREAM_CAPTURE_UNSUPPORTED as i32;
-            return Err(Error::copier(
-                "cuStreamIsCapturing",
-                status,
-                "the stream is being captured into a graph, which a message can't be part of",
-            ));
-        }
+        // SAFETY: the caller's.
+        unsafe { current.refuse_captured(stream)? };
         // SAFETY: the caller's.
         unsafe { self.device.driver.memory_copy(to as u64, from as u64, len, stream.0) }
     }
 
-    /// Has `done` called when the copy that was begun has ended. `cuLaunchHostFunc` is the newer way, but says nothing after an error.
+    /// Whether something can be put on `stream`.
+    ///
+    /// # Safety
+    /// `stream` is one of the device's context.
+    unsafe fn check_stream(&self, stream: Stream) -> Result<()> {
+        // SAFETY: the caller's.
+        unsafe { self.device.enter()?.refuse_captured(stream) }
+    }
+
+    /// Has `done` called when `stream` comes to it: what is on it before has ended then, well or not.
+    ///
+    /// # Safety
+    /// `stream` is one of the device's context.
+    unsafe fn when_done(&self, stream: Stream, done: Done) {
+        match self.device.enter() {
+            // SAFETY: the caller's.
+            Ok(current) => unsafe { self.tell(current, stream, done) },
+            Err(error) => done.call(Err(error)),
+        }
+    }
+
+    /// Has `done` called when what is on `stream` has ended. `cuLaunchHostFunc` is the newer way, but says nothing after an error.
     ///
     /// # Safety
     /// `stream` is the caller's.
@@ -135,7 +161,7 @@ impl CudaCopier {
         let told =
             unsafe { self.device.driver.stream_add_callback(stream.0, completion::callback, packed, 0) };
         let Err(error) = told else { return };
-        // The copy is under way, and must have ended before `done`: whatever else this says, nothing of a failed context runs on.
+        // What is on the stream must have ended before `done`: whatever else this says, nothing of a failed context runs on.
         // SAFETY: the caller's stream; what the driver didn't take is only ours.
         let done = unsafe {
             let _ = self.device.driver.stream_synchronize(stream.0);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::device::Device;
-use super::driver::{REGISTER_PORTABLE, REGISTER_READ_ONLY};
+use super::driver::{REGISTER_DEVICE_MAP, REGISTER_PORTABLE, REGISTER_READ_ONLY};
 use crate::copier::PinAccess;
 use crate::error::Result;
 
@@ -33,8 +33,8 @@ pub(super) fn add(device: &Arc<Device>, memory: *mut u8, len: usize, access: Pin
         return Ok(());
     }
     let flags = match access {
-        PinAccess::Read => REGISTER_PORTABLE | REGISTER_READ_ONLY,
-        PinAccess::Write => REGISTER_PORTABLE,
+        PinAccess::Read => REGISTER_PORTABLE | REGISTER_DEVICE_MAP | REGISTER_READ_ONLY,
+        PinAccess::Write => REGISTER_PORTABLE | REGISTER_DEVICE_MAP,
     };
     let _current = device.enter()?;
     // SAFETY: a mapping that stays until `remove`.
