@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         unsafe { copier.shm_to_user(from.as_ptr(), &loan)? };
         drop(loan);
 
+        // SAFETY: as above.
         unsafe { publisher.publish_from(&copier, from.as_ptr(), from.len())? };
 
         let sample = subscriber.receive_timeout(Duration::from_secs(10))?.ok_or("no message in 10 s")?;
@@ -40,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
         // What is in the device's memory now: back through a loan, which isn't published.
         let mut loan = publisher.loan(received.len())?;
+        // SAFETY: as above.
         unsafe { copier.user_to_shm(&mut loan, received.as_ptr())? };
         println!("received {n} {}", std::str::from_utf8(&loan)?);
     }
