@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A copier for the memory of NVIDIA's GPUs.
 //!
-//! The driver is opened when the first copier is made (`driver.rs`); without one that is [`Error::NoDevice`], and nothing
+//! The driver is opened when the first copier is made (`driver.rs`); without one that is [`Error::NoDevice`](crate::Error::NoDevice), and nothing
 //! else of this library needs it. Each copier belongs to one device (`device.rs`) and works in the context that the CUDA runtime works in, so memory of
 //! `cudaMalloc`, of PyTorch and the like is as good as its own. A segment's mapping is registered with the driver once (`registered.rs`), which makes its
 //! pages resident; from then on the GPU copies from and to it by itself. How a copy on a stream ends: `completion.rs`.
@@ -50,7 +50,8 @@ impl CudaCopier {
     /// For the GPU that CUDA counts as `ordinal`, from 0, as `cudaSetDevice` does.
     ///
     /// # Errors
-    /// [`Error::NoDevice`] when there is no driver or no such GPU, with what to do; [`Error::Copier`]; [`Error::Os`].
+    /// [`Error::NoDevice`](crate::Error::NoDevice) when there is no driver or no such GPU, with what to do; [`Error::Copier`](crate::Error::Copier);
+    /// [`Error::Os`](crate::Error::Os).
     pub fn new(ordinal: u32) -> Result<CudaCopier> {
         let device = Arc::new(Device::open(ordinal)?);
         let current = device.enter()?;
