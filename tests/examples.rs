@@ -5,6 +5,9 @@
 //! Programs in C and C++ are taken from the CMake build tree that SHM_EXAMPLES_DIR names; without it they are built
 //! first.
 
+#[path = "support/fake_cuda.rs"]
+mod fake_cuda;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -76,7 +79,10 @@ struct Program(Option<Child>);
 
 impl Program {
     fn start(path: &Path, topic: &str, root: &Path) -> Program {
-        let mut command = Command::new(path);
+        Program::start_with(Command::new(path), path, topic, root)
+    }
+
+    fn start_with(mut command: Command, path: &Path, topic: &str, root: &Path) -> Program {
         command.arg(topic).arg(COUNT.to_string()).env("SHM_ROOT", root);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Program(Some(command.spawn().unwrap_or_else(|error| panic!("{}: {error}", path.display()))))
@@ -186,4 +192,37 @@ fn copier() {
         assert_eq!(program.output(&who), expected, "{who}");
         assert!(fs::read_dir(root.path()).expect("the root").next().is_none(), "{who} left something");
     }
+}
+
+/// From a GPU's memory into it, with the driver made for tests; and where there is none that works, why.
+#[test]
+fn gpu() {
+    let driver = fake_cuda::fake_driver();
+    // Not a library at all: so it is the same on machines that have a driver.
+    let broken = tempfile::tempdir().expect("a directory");
+    for name in ["libcuda.so.1", "libcuda.so"] {
+        fs::write(broken.path().join(name), "no driver").expect("a file");
+    }
+    let lines: String = (0..COUNT).map(|n| format!("received {n} hello {n}\n")).collect();
+    for (language, programs) in LANGUAGES.iter().zip(programs()) {
+        assert_eq!(run_gpu(language, programs, &driver), lines, "{language}");
+        let why = run_gpu(language, programs, broken.path());
+        assert!(
+            why.starts_with("no CUDA device can be used: NVIDIA's driver can't be loaded"),
+            "{language}: {why}"
+        );
+    }
+}
+
+/// What the program prints that finds the driver in `driver`.
+fn run_gpu(language: &str, programs: &Path, driver: &Path) -> String {
+    let who = format!("from a GPU to a GPU in {language}");
+    let root = tempfile::Builder::new().prefix("shm-examples-").tempdir_in("/dev/shm").expect("a root");
+    let path = programs.join("gpu");
+    let mut command = Command::new(&path);
+    let before = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+    command.env("LD_LIBRARY_PATH", format!("{}:{before}", driver.display()));
+    let printed = Program::start_with(command, &path, "/example", root.path()).output(&who);
+    assert!(fs::read_dir(root.path()).expect("the root").next().is_none(), "{who} left something");
+    printed
 }

@@ -17,12 +17,15 @@ pub struct Row {
     scenario: &'static str,
     system: String,
     params: Map<String, Value>,
-    median: f64,
-    p99: f64,
+    median: Option<f64>,
+    p99: Option<f64>,
     unit: &'static str,
     ratio_to_floor: Option<f64>,
+    /// Why there is no figure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<String>,
     #[serde(skip)]
-    quartiles: (f64, f64),
+    quartiles: Option<(f64, f64)>,
     #[serde(skip)]
     goals: Vec<Goal>,
 }
@@ -60,11 +63,28 @@ impl Row {
             scenario,
             system: system.into(),
             params,
-            median: measured.median(),
-            p99: measured.p99(),
+            median: Some(measured.median()),
+            p99: Some(measured.p99()),
             unit,
             ratio_to_floor: None,
-            quartiles: measured.quartiles(),
+            skipped: None,
+            quartiles: Some(measured.quartiles()),
+            goals: Vec::new(),
+        }
+    }
+
+    /// Nothing was measured, since this machine lacks what it takes; no failure of the run.
+    pub fn skipped(scenario: &'static str, reason: impl Into<String>) -> Row {
+        Row {
+            scenario,
+            system: "shm".into(),
+            params: Map::new(),
+            median: None,
+            p99: None,
+            unit: "",
+            ratio_to_floor: None,
+            skipped: Some(reason.into()),
+            quartiles: None,
             goals: Vec::new(),
         }
     }
@@ -86,15 +106,20 @@ impl Row {
             self.scenario.into(),
             self.system.clone(),
             params.join(" "),
-            number(self.median),
-            format!("{}..{}", number(self.quartiles.0), number(self.quartiles.1)),
-            number(self.p99),
+            self.median.map(number).unwrap_or_default(),
+            self.quartiles
+                .map(|(low, high)| format!("{}..{}", number(low), number(high)))
+                .unwrap_or_default(),
+            self.p99.map(number).unwrap_or_default(),
             self.unit.into(),
             self.ratio_to_floor.map(number).unwrap_or_default(),
         ]
     }
 
     fn verdict(&self) -> String {
+        if let Some(reason) = &self.skipped {
+            return format!("SKIPPED: {reason}");
+        }
         let verdict = |goal: &Goal| {
             format!("{} {}: {}", if goal.met { "pass" } else { "MISS" }, goal.text, number(goal.value))
         };
@@ -197,6 +222,16 @@ mod tests {
         assert!(text.contains("pass <= 1.8 x floor: 1.60"), "{text}");
         assert!(text.contains("MISS >= 2.5 x faster: 2.00"), "{text}");
         assert!(text.ends_with("1 of 2 goals met\n"), "{text}");
+    }
+
+    #[test]
+    fn what_was_skipped_is_no_figure() {
+        let rows = [Row::skipped("gpu", "no device")];
+        let value = serde_json::to_value(&rows[0]).unwrap();
+        assert_eq!((&value["median"], &value["skipped"]), (&Value::Null, &json!("no device")));
+        let text = table(&rows);
+        assert!(text.contains("SKIPPED: no device\n"), "{text}");
+        assert!(text.ends_with("0 of 0 goals met\n"), "{text}");
     }
 
     #[test]

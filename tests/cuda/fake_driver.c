@@ -45,6 +45,7 @@ typedef void (*CUstreamCallback)(CUstream, Result, void *);
 #define cuMemGetInfo cuMemGetInfo_v2
 #define cuMemsetD8 cuMemsetD8_v2
 #define cuMemcpyDtoH cuMemcpyDtoH_v2
+#define cuMemcpyHtoD cuMemcpyHtoD_v2
 #endif
 
 enum {
@@ -289,6 +290,12 @@ Result cuDeviceGet(CUdevice *device, int ordinal) {
   BEGIN(0);
   *device = ordinal;
   return end(ordinal < DEVICES ? OK : INVALID_DEVICE);
+}
+
+Result cuDeviceGetName(char *name, int len, CUdevice device) {
+  BEGIN(0);
+  snprintf(name, (size_t)len, "no GPU, a driver made for tests");
+  return end(device < DEVICES ? OK : INVALID_DEVICE);
 }
 
 Result cuDeviceGetAttribute(int *value, DeviceAttribute attribute, CUdevice device) {
@@ -583,6 +590,13 @@ Result cuMemcpyDtoH(void *to, CUdeviceptr from, size_t len) {
   BEGIN(1);
   if (!find(allocations, from, len)) return end(INVALID_VALUE);
   memcpy(to, fake_behind(from), len);
+  return end(OK);
+}
+
+Result cuMemcpyHtoD(CUdeviceptr to, const void *from, size_t len) {
+  BEGIN(1);
+  if (!find(allocations, to, len)) return end(INVALID_VALUE);
+  memcpy(fake_behind(to), from, len);
   return end(OK);
 }
 

@@ -6,6 +6,7 @@ mod copiers;
 mod copy;
 mod doors;
 mod fanout;
+mod gpu;
 mod memory;
 mod pingpong;
 mod rpc;
@@ -40,6 +41,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario { name: "copy", what: "publishing and receiving by copy, against memcpy", run: copy::run },
     Scenario { name: "copiers", what: "the ways to copy, against memcpy, by size", run: copiers::run },
+    Scenario { name: "gpu", what: "from a GPU's memory to a GPU's memory, against cuMemcpy", run: gpu::run },
     Scenario { name: "rpc", what: "a call and its reply between two processes, by size", run: rpc::run },
     Scenario { name: "wakeup", what: "publisher to a sleeping subscriber", run: wakeup::run },
     Scenario { name: "doors", what: "the same through Rust, C and C++", run: doors::run },
@@ -98,6 +100,7 @@ pub enum Task {
     Copy(copy::Task),
     Doors,
     Fanout(fanout::Task),
+    Gpu(gpu::Task),
     Memory(memory::Task),
     Pingpong(pingpong::Task),
     Rpc(rpc::Task),
@@ -114,6 +117,7 @@ pub fn side(task: Task, room: &Room) -> Result<()> {
         Task::Copy(task) => copy::side(&task, room, &Parent),
         Task::Doors => doors::side(room, &Parent),
         Task::Fanout(task) => fanout::side(&task, room, &Parent),
+        Task::Gpu(task) => gpu::side(&task, room, &Parent),
         Task::Memory(task) => memory::side(&task, room, &Parent),
         Task::Pingpong(task) => pingpong::side(&task, room, &Parent),
         Task::Rpc(task) => rpc::side(&task, room, &Parent),
@@ -144,6 +148,7 @@ fn now() -> u64 {
 /// A size as people write it.
 fn human(bytes: usize) -> String {
     match bytes {
+        _ if bytes >= 1 << 30 && bytes.is_multiple_of(1 << 30) => format!("{} GiB", bytes >> 30),
         _ if bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
         _ if bytes >= 1 << 10 && bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
         _ => format!("{bytes} B"),
@@ -154,6 +159,9 @@ fn human(bytes: usize) -> String {
 mod tests {
     #[test]
     fn sizes_read_well() {
-        assert_eq!([64, 1024, 1500, 64 << 20].map(super::human), ["64 B", "1 KiB", "1500 B", "64 MiB"]);
+        assert_eq!(
+            [64, 1024, 1500, 64 << 20, 1 << 30].map(super::human),
+            ["64 B", "1 KiB", "1500 B", "64 MiB", "1 GiB"]
+        );
     }
 }
