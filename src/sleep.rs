@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::os::futex;
 #[cfg(loom)]
 use crate::sync::futex;
-use crate::sync::{barrier_after_rmw, fence, Ordering, Word};
+use crate::sync::{barrier_after_rmw, fence, store_then_barrier, Ordering, Word};
 
 /// P1: what is looked at after this, and isn't seen, will be followed by a wake.
 pub(crate) fn say_that_one_waits(word: &Word, bit: u64) {
@@ -65,7 +65,7 @@ pub(crate) fn wake_any(bits: &[Word], wakes: &Word) {
 
 #[cold]
 #[inline(never)]
-pub(crate) fn take_and_wake(bits: &[Word], wakes: &Word) {
+fn take_and_wake(bits: &[Word], wakes: &Word) {
     let mut taken = 0;
     for word in bits {
         if word.load(Ordering::Relaxed) != 0 {
@@ -75,5 +75,25 @@ pub(crate) fn take_and_wake(bits: &[Word], wakes: &Word) {
     if taken != 0 {
         wakes.fetch_add(1, Ordering::SeqCst);
         futex::wake_all(wakes);
+    }
+}
+
+/// Sleeps once on `wakes`, having said in `waiting`, which all who do share, that somebody sleeps, unless it is `open` (G3).
+pub(crate) fn sleep_together(waiting: &Word, wakes: &Word, longest: Duration, open: impl Fn() -> bool) {
+    // Acquire: stays before G3.
+    let seen = wakes.load(Ordering::Acquire);
+    // G3.
+    store_then_barrier(waiting, 1);
+    if !open() {
+        futex::wait(wakes, seen, longest);
+    }
+}
+
+/// Wakes the publishers that wait at the gate, or the clients that wait for room in the queue, if there are any. After what they wait for was
+/// done with a barrier behind it.
+#[inline]
+pub(crate) fn wake_gate(waiting: &Word, wakes: &Word) {
+    if waiting.load(Ordering::SeqCst) != 0 {
+        take_and_wake(std::slice::from_ref(waiting), wakes);
     }
 }

@@ -38,11 +38,10 @@
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
-use crate::os::futex;
 use crate::ring::{gate, Gates, Limit};
-pub(crate) use crate::sleep::{say_that_one_waits, sleep_until, wake_one};
-use crate::sleep::{take_and_wake, wake_any};
-use crate::sync::{store_then_barrier, Ordering, Word};
+pub(crate) use crate::sleep::{say_that_one_waits, sleep_until, wake_gate, wake_one};
+use crate::sleep::{sleep_together, wake_any};
+use crate::sync::{store_then_barrier, Word};
 use crate::topic::Topic;
 
 /// Bounds every sleep, so that a wake that was never sent costs no more than this.
@@ -144,14 +143,6 @@ pub(crate) fn pass_gate(topic: &Topic, next: u64) {
     wake_gate(topic.gate_waiting(), topic.gate_wakes());
 }
 
-/// Wakes the publishers that wait at the gate, or the clients that wait for room in the queue, if there are any.
-#[inline]
-pub(crate) fn wake_gate(waiting: &Word, wakes: &Word) {
-    if waiting.load(Ordering::SeqCst) != 0 {
-        take_and_wake(std::slice::from_ref(waiting), wakes);
-    }
-}
-
 /// Whether the gate is open for the next message.
 fn is_open(topic: &Topic, limit: &Limit) -> bool {
     limit.admits(topic.ring(), topic, topic.ring().end())
@@ -182,13 +173,7 @@ pub(crate) fn wait_at_gate(topic: &Topic, limit: &Limit, deadline: Option<Instan
 
 /// Sleeps once until somebody opens the gate, or makes room in a service's queue, unless it is `open`.
 pub(crate) fn sleep_at_gate(topic: &Topic, longest: Duration, open: impl Fn() -> bool) {
-    // Acquire: stays before G3.
-    let wakes = topic.gate_wakes().load(Ordering::Acquire);
-    // G3.
-    store_then_barrier(topic.gate_waiting(), 1);
-    if !open() {
-        futex::wait(topic.gate_wakes(), wakes, longest);
-    }
+    sleep_together(topic.gate_waiting(), topic.gate_wakes(), longest, open);
 }
 
 /// Recovers the dead among those that keep the gate shut: a system call each.

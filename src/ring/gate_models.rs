@@ -5,13 +5,15 @@
 //! The order of a joiner's steps is that of `topic/join.rs`, whose other half, the files, loom can't have.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use loom::thread;
 
 use super::gate::{self, Gated, Gates, Limit};
 use super::models::{explore, receive, Shared, Writer};
 use super::*;
-use crate::sync::{fence, store_then_barrier};
+use crate::sleep::{sleep_together, wake_gate};
+use crate::sync::store_then_barrier;
 
 const FREE: u64 = 0;
 const JOINING: u64 = 1;
@@ -113,7 +115,7 @@ fn models_what_is_unread_is_not_evicted() {
     });
 }
 
-/// G2 and G3 (`wait.rs`): a publisher that finds the gate shut after it said that it waits is woken by the reader that opens it.
+/// G2 and G3 (`wait.rs`, `sleep.rs`): a publisher that finds the gate shut after it said that it waits is woken by the reader that opens it.
 #[test]
 fn models_no_wake_at_the_gate_is_missed() {
     explore(3, || {
@@ -125,20 +127,16 @@ fn models_no_wake_at_the_gate_is_missed() {
         let (theirs, status) = (Arc::clone(&shared), Arc::clone(&entry));
         let (flag, count) = (Arc::clone(&waiting), Arc::clone(&wakes));
         let publisher = thread::spawn(move || {
-            let seen = count.load(Ordering::Acquire);
-            store_then_barrier(&flag, 1);
-            let is_shut = !Limit::default().admits(theirs.ring(), &*status, 4);
-            (is_shut && count.load(Ordering::SeqCst) == seen).then_some(seen)
+            let is_open = || Limit::default().admits(theirs.ring(), &*status, 4);
+            while !is_open() {
+                sleep_together(&flag, &count, Duration::MAX, is_open);
+            }
         });
         let (mut reader, mut last) = (Reader::at(2), 0);
         assert!(receive(&shared, &mut reader, &mut last, 0));
+        // As `pass_gate`.
         store_then_barrier(&entry.cursor, reader.next());
-        if waiting.load(Ordering::SeqCst) != 0 && waiting.swap(0, Ordering::SeqCst) != 0 {
-            wakes.fetch_add(1, Ordering::SeqCst);
-        }
-        fence(Ordering::SeqCst);
-        if let Some(seen) = publisher.join().unwrap() {
-            assert_ne!(wakes.load(Ordering::SeqCst), seen, "it sleeps on");
-        }
+        wake_gate(&waiting, &wakes);
+        publisher.join().unwrap();
     });
 }

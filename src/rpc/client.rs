@@ -323,6 +323,7 @@ impl<'a> RequestLoan<'a> {
 
     /// Sends the request, as soon as there is room for it and the call is looked at.
     pub(crate) fn begin_call(self) -> Result<Pending<'a>> {
+        self.client.member.topic.token().check()?;
         // The caller waits, and can't release one meanwhile.
         self.client.member.free_hold()?;
         let pending = self.send_once(true)?;

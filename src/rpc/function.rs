@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::Serialize;
@@ -32,8 +32,10 @@ pub mod code {
 
 /// How long a server sleeps before it looks whether it is to stop.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// Requests that may fail in a row: as many as the largest queue of one client's calls, and then some.
+/// Requests in a row that may be damaged: as many as the largest queue of one client's calls, and then some ...
 const MOST_FAILURES: u32 = 10_000;
+/// ... and how long nothing else may come, when each takes a while.
+const LONGEST_FAILING: Duration = Duration::from_secs(2);
 /// The function that every [`Service`] has: gives the names of the others.
 const LIST: &str = "shm.list";
 
@@ -369,19 +371,25 @@ impl Dispatch<'_> {
     }
 
     /// What fails about one request, such as memory for its reply, is that one's: it is given up, its client gets
-    /// [`Error::NoReply`], and serving goes on. So many failures in a row aren't about requests; they end all threads.
+    /// [`Error::NoReply`], and serving goes on. Failures to receive that go on and on aren't about requests; they end all threads.
     fn serve_calls(&self, server: &Server) -> Result<()> {
-        let mut failures = 0;
+        let mut failing: Option<(u32, Instant)> = None;
         while !self.stop.is_set() {
-            let served = match server.receive_timeout(PATIENCE) {
-                Ok(Some(request)) => self.dispatch(request),
-                Ok(None) => Ok(()),
-                Err(error) => Err(error),
-            };
-            failures = if served.is_err() { failures + 1 } else { 0 };
-            if failures > MOST_FAILURES || matches!(served, Err(Error::Forked)) {
-                self.stop.stop();
-                return served;
+            match server.receive_timeout(PATIENCE) {
+                Ok(received) => {
+                    failing = None;
+                    // The request was given up, which is all that its client can be told.
+                    let _ = received.map(|request| self.dispatch(request));
+                }
+                Err(error) => {
+                    let (count, since) = failing.get_or_insert_with(|| (0, Instant::now()));
+                    *count += 1;
+                    let goes_on = *count > MOST_FAILURES || since.elapsed() > LONGEST_FAILING;
+                    if goes_on || matches!(error, Error::Forked) {
+                        self.stop.stop();
+                        return Err(error);
+                    }
+                }
             }
         }
         Ok(())

@@ -14,8 +14,8 @@ use loom::thread;
 use super::call::{fail_calls, named_by, Call, CallId, Failure, Stage, State, WORDS};
 use super::queue::{Queue, Taken};
 use crate::ring::{ChunkId, Ring};
-use crate::sleep::{sleep_until, wake_any, wake_one};
-use crate::sync::{fence, Ordering, Word};
+use crate::sleep::{sleep_together, sleep_until, wake_any, wake_gate, wake_one};
+use crate::sync::{barrier_after_rmw, fence, Ordering, Word};
 
 /// The words of a service with one client that has one call, and some servers.
 struct Shared {
@@ -302,21 +302,23 @@ fn models_a_stream_that_is_given_up_keeps_nobody() {
     });
 }
 
-/// A client that sleeps for room in a full queue is woken (Q2, G3 of `wait.rs`).
+/// A client that sleeps for room in a full queue is woken (Q2, G3 of `sleep.rs`).
 #[test]
 fn models_no_wake_at_a_full_queue_is_missed() {
     explore(3, || {
         let shared = Shared::new(1, 0);
-        let waiting = Arc::new([Word::new(0)]);
+        let waiting = Arc::new(Word::new(0));
         let put = |index| shared.queue().put(chunk(index), &Cell::new(0));
         assert!(put(0).is_ok() && put(1).is_ok() && put(2).is_err());
         let (theirs, asked) = (Arc::clone(&shared), Arc::clone(&waiting));
         let server = thread::spawn(move || {
             assert_eq!(theirs.queue().take(|_| true), Taken::Claimed);
-            wake_any(&*asked, &theirs.wakes[0]);
+            // As `server.rs`.
+            barrier_after_rmw();
+            wake_gate(&asked, &theirs.wakes[0]);
         });
         while !shared.queue().has_room() {
-            sleep_until((&waiting[0], 1), &shared.wakes[0], LONG, || shared.queue().has_room());
+            sleep_together(&waiting, &shared.wakes[0], LONG, || shared.queue().has_room());
         }
         server.join().unwrap();
         assert!(put(2).is_ok());

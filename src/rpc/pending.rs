@@ -143,8 +143,11 @@ impl<'a> Pending<'a> {
                     sleep_until((call.waiting, 1), wakes, left, || !call.is(seen))
                 }
             };
-            if !changed {
-                self.look_for_the_dead(seen)?;
+            match seen.stage {
+                _ if changed => {}
+                // One place wakes all who wait for one, and most of them in vain.
+                Stage::Idle => self.look_for_the_dead_at_times(seen)?,
+                _ => self.look_for_the_dead(seen)?,
             }
         }
     }

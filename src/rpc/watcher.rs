@@ -122,8 +122,10 @@ impl Drop for Watcher {
             drop(tasks);
             self.shared.wakes.fetch_add(1, Ordering::SeqCst);
             futex::wake_all(self.shared.wakes);
-            // It has nothing to say.
-            let _ = thread.join();
+            // It has nothing to say. A waker may be the last that had the client: then this is the thread, which ends by itself.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
         } else {
             std::mem::forget(thread);
         }

@@ -18,7 +18,7 @@ const SERVICE: &str = "s";
 const PARTICIPANTS: u32 = 24;
 const HOLDS: u32 = 8;
 const CALLS: u32 = 8;
-const LARGEST: usize = 20_000;
+pub const LARGEST: usize = 20_000;
 const LONG: Duration = Duration::from_secs(60);
 /// How soon a client learns that its server died, and how far behind its deadline a call may end.
 pub const SOON: Duration = Duration::from_millis(50);
@@ -38,8 +38,13 @@ pub fn idempotent_client(root: &Path) -> Client {
 }
 
 pub fn server(root: &Path) -> Server {
+    server_of(root, 0)
+}
+
+/// Of a service whose queue has at least so many places.
+pub fn server_of(root: &Path, capacity: u32) -> Server {
     let (root, participants, holds, calls) = (Some(root.into()), PARTICIPANTS, HOLDS, CALLS);
-    let options = ServerOptions { root, participants, holds, calls, ..Default::default() };
+    let options = ServerOptions { root, capacity, participants, holds, calls, ..Default::default() };
     Server::with_options(SERVICE, &options).unwrap()
 }
 

@@ -413,8 +413,10 @@ private:
 
     // Nothing but a request ends a wait, so serving looks up this often.
     static constexpr std::chrono::milliseconds stop_latency{20};
-    // As many as the largest queue of one client's calls, and then some.
+    // Requests in a row that may be damaged: as many as the largest queue of one client's calls, and then
+    // some; and how long nothing else may come, when each takes a while.
     static constexpr int most_failures = 10'000;
+    static constexpr std::chrono::seconds longest_failing{2};
     static constexpr const char* list_name = "shm.list";
 
     template <typename Signature>
@@ -427,14 +429,25 @@ private:
 
     [[nodiscard]] bool is_stopped() const noexcept { return stop_.load(std::memory_order_acquire); }
 
-    // What fails about one request is that one's, but so many failures in a row aren't about requests.
+    // What fails about one request is that one's: it is given up, which is all that its client can be told. But
+    // failures to receive that go on and on aren't about requests.
     void run(server& own) {
         try {
             int failures = 0;
+            std::chrono::steady_clock::time_point since;
             while (!is_stopped()) {
-                const shm::status s = serve_one(own, stop_latency);
-                failures = is_error(s) ? failures + 1 : 0;
-                if (failures > most_failures || s == shm::status::forked) detail::raise(s);
+                result<request> received = own.receive_for(stop_latency);
+                if (received) static_cast<void>(dispatch(*received));
+                if (!is_error(received.status())) {
+                    failures = 0;
+                    continue;
+                }
+                const auto now = std::chrono::steady_clock::now();
+                if (failures++ == 0) since = now;
+                if (failures > most_failures || now - since > longest_failing ||
+                    received.status() == shm::status::forked) {
+                    detail::raise(received.status());
+                }
             }
         } catch (...) {
             stop();
@@ -442,14 +455,10 @@ private:
         }
     }
 
-    // `timed_out` when there was no request; one that fails is given up.
-    shm::status serve_one(server& own, std::chrono::nanoseconds timeout) const {
-        result<request> received = own.receive_for(timeout);
-        return received ? dispatch(*received) : received.status();
-    }
-
+    // A request that fails is given up.
     bool served_one(std::chrono::nanoseconds timeout) {
-        const shm::status s = serve_one(server_, timeout);
+        result<request> received = server_.receive_for(timeout);
+        const shm::status s = received ? dispatch(*received) : received.status();
         if (is_error(s)) detail::raise(s);
         return s != shm::status::timed_out;
     }
