@@ -300,7 +300,7 @@ public:
     result<std::uint64_t> publish_from(const copier& by, const void* data, std::size_t size) {
         std::uint64_t position = 0;
         const shm::status s = detail::unless_thrown(
-            shm_publisher_publish_from(handle_.get(), by.get(), data, size, &position));
+            [&] { return shm_publisher_publish_from(handle_.get(), by.get(), data, size, &position); });
         if (s != shm::status::ok) return s;
         return position;
     }
