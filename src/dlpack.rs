@@ -255,15 +255,26 @@ struct Held<M, T> {
 impl View {
     /// For reading.
     pub(crate) fn new(message: &[u8], shape: &[i64], dtype: DLDataType) -> Result<View> {
-        Self::at(message.as_ptr().cast_mut(), message.len(), shape, dtype)
+        Self::at(DLDevice::CPU, message.as_ptr().cast_mut(), message.len(), shape, dtype)
+    }
+
+    /// Of `len` bytes for reading in a GPU's memory.
+    pub(crate) fn of_cuda(
+        ordinal: i32,
+        (start, len): (*const u8, usize),
+        shape: &[i64],
+        dtype: DLDataType,
+    ) -> Result<View> {
+        let device = DLDevice { device_type: DLDevice::CUDA, device_id: ordinal };
+        Self::at(device, start.cast_mut(), len, shape, dtype)
     }
 
     /// For reading and writing.
     pub(crate) fn new_mut(message: &mut [u8], shape: &[i64], dtype: DLDataType) -> Result<View> {
-        Self::at(message.as_mut_ptr(), message.len(), shape, dtype)
+        Self::at(DLDevice::CPU, message.as_mut_ptr(), message.len(), shape, dtype)
     }
 
-    fn at(data: *mut u8, len: usize, shape: &[i64], dtype: DLDataType) -> Result<View> {
+    fn at(device: DLDevice, data: *mut u8, len: usize, shape: &[i64], dtype: DLDataType) -> Result<View> {
         let wanted = size(shape, dtype)?;
         if wanted != len {
             return Err(Error::WrongSize { type_name: "tensor of this shape", wanted, found: len });
@@ -275,7 +286,7 @@ impl View {
         let tensor = DLTensor {
             // DLPack wants it so for empty ones.
             data: if len == 0 { ptr::null_mut() } else { data.cast() },
-            device: DLDevice::CPU,
+            device,
             ndim,
             dtype,
             shape: shape.as_mut_ptr(),

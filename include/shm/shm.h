@@ -2247,6 +2247,28 @@ int32_t shm_device_sample_release_on_stream(struct shm_device_sample *sample,
                                             void *stream);
 
 /**
+ * Hands the sample over as a tensor of the GPU in DLPack's older form, in place, without a copy.
+ *
+ * On SHM_OK the sample has become the tensor's, and `*tensor` is the caller's, to be used or passed on. One call of its deleter, from any thread, releases the sample;
+ * the GPU's work on it must have ended by then. Otherwise the sample is as it was, and the caller's. The tensor is only to be read, on any stream. `type` is only read during the
+ * call. No other thread uses the sample meanwhile.
+ *
+ * Errors: those of `shm_sample_to_dlpack`.
+ */
+int32_t shm_device_sample_to_dlpack(struct shm_device_sample *sample,
+                                    const struct shm_tensor_type *type,
+                                    struct DLManagedTensor **tensor);
+
+/**
+ * The same in the form since DLPack 1.0, marked as read-only.
+ *
+ * All else, errors too, is as with `shm_device_sample_to_dlpack`.
+ */
+int32_t shm_device_sample_to_dlpack_versioned(struct shm_device_sample *sample,
+                                              const struct shm_tensor_type *type,
+                                              struct DLManagedTensorVersioned **tensor);
+
+/**
  * Takes away what the dead left in a root: topics and services that nobody uses, those that were never finished, and in
  * those that are in use the entries and the holds of the dead. Never what is in use.
  *

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Samples of device subscribers.
 
+use super::arguments::{output, required};
 use super::device_publisher::placement_number;
+use super::dlpack::ShmTensorType;
 use super::error::Failure;
 use super::guard::{guard, guard_value};
 use super::status::SHM_OK;
 use crate::copier::cuda::DeviceSample;
 use crate::copier::Stream;
+use crate::dlpack::{DLManagedTensor, DLManagedTensorVersioned, View};
 use std::ffi::c_void;
 use std::ptr;
 
@@ -101,4 +104,58 @@ pub unsafe extern "C" fn shm_device_sample_release_on_stream(
         unsafe { Box::from_raw(sample).held.release_on_stream(Stream(stream))? };
         Ok(SHM_OK)
     })
+}
+
+/// Hands the sample over as a tensor of the GPU in DLPack's older form, in place, without a copy.
+///
+/// On SHM_OK the sample has become the tensor's, and `*tensor` is the caller's, to be used or passed on. One call of its deleter, from any thread, releases the sample;
+/// the GPU's work on it must have ended by then. Otherwise the sample is as it was, and the caller's. The tensor is only to be read, on any stream. `type` is only read during the
+/// call. No other thread uses the sample meanwhile.
+///
+/// Errors: those of `shm_sample_to_dlpack`.
+#[no_mangle]
+pub unsafe extern "C" fn shm_device_sample_to_dlpack(
+    sample: *mut ShmDeviceSample,
+    r#type: *const ShmTensorType,
+    tensor: *mut *mut DLManagedTensor,
+) -> i32 {
+    guard(|| {
+        let place = output(tensor, "tensor")?;
+        // SAFETY: C1, C2.
+        let view = unsafe { view_of(sample, r#type)? };
+        // SAFETY: C1: the sample's end, whose box `boxed` made.
+        let held = unsafe { Box::from_raw(sample) }.held;
+        // SAFETY: C2.
+        unsafe { place.write(view.managed(held).as_ptr()) };
+        Ok(SHM_OK)
+    })
+}
+
+/// The same in the form since DLPack 1.0, marked as read-only.
+///
+/// All else, errors too, is as with `shm_device_sample_to_dlpack`.
+#[no_mangle]
+pub unsafe extern "C" fn shm_device_sample_to_dlpack_versioned(
+    sample: *mut ShmDeviceSample,
+    r#type: *const ShmTensorType,
+    tensor: *mut *mut DLManagedTensorVersioned,
+) -> i32 {
+    guard(|| {
+        let place = output(tensor, "tensor")?;
+        // SAFETY: C1, C2.
+        let view = unsafe { view_of(sample, r#type)? };
+        // SAFETY: C1: the sample's end, whose box `boxed` made.
+        let held = unsafe { Box::from_raw(sample) }.held;
+        // SAFETY: C2.
+        unsafe { place.write(view.versioned(DLManagedTensorVersioned::READ_ONLY, held).as_ptr()) };
+        Ok(SHM_OK)
+    })
+}
+
+/// # Safety
+/// C1 and C2 hold.
+unsafe fn view_of(sample: *mut ShmDeviceSample, r#type: *const ShmTensorType) -> Result<View, Failure> {
+    // SAFETY: the caller's.
+    let (sample, (shape, dtype)) = unsafe { (required(sample, "sample")?, ShmTensorType::read(r#type)?) };
+    Ok(sample.held.view(shape, dtype)?)
 }

@@ -43,7 +43,7 @@ impl ShmTensorType {
 
     /// # Safety
     /// NULL, or C2 holds for `given`, its `struct_size` and its `shape`, as long as the slice lives.
-    unsafe fn read<'a>(given: *const Self) -> Result<(&'a [i64], DLDataType), Failure> {
+    pub(super) unsafe fn read<'a>(given: *const Self) -> Result<(&'a [i64], DLDataType), Failure> {
         let given = output(given.cast_mut(), "type")?.as_ptr();
         let empty = Self { struct_size: 0, shape: ptr::null(), ndim: 0, code: 0, bits: 0, lanes: 1 };
         // SAFETY: the caller's; the struct is plain old data.

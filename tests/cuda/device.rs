@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use shm::copier::cuda::{DeviceOptions, DevicePublisher, DeviceSample, DeviceSubscriber, Placement};
+use shm::dlpack::{DLDataType, DLManagedTensorVersioned};
 use shm::{Error, Publisher, PublisherOptions, Subscriber, SubscriberOptions};
 
 use crate::driver::{root, Driver};
@@ -94,6 +95,42 @@ fn receive_kept(
 ) -> DeviceSample<'static> {
     publish(driver, publisher, 9, 10);
     receive(subscriber).keep()
+}
+
+#[test]
+fn device_messages_are_tensors_of_the_device() {
+    run("device::tensors", &[]);
+}
+
+pub fn tensors(mut parent: Parent) {
+    let (root, driver) = (root(&mut parent), Driver::open());
+    let (publisher, subscriber) = (publisher(&root, BLOCKS, Placement::Device), subscriber(&root));
+    // More than there are holds: each is given back by the tensor's end.
+    for n in 0..40u8 {
+        publish(&driver, &publisher, n, 24);
+        let sample = receive(&subscriber).keep();
+        let start = sample.as_ptr();
+        if n % 4 == 3 {
+            assert!(matches!(sample.into_dlpack(&[5], DLDataType::F32), Err(Error::WrongSize { .. })));
+            continue;
+        }
+        let managed = sample.into_dlpack_versioned(&[2, 3], DLDataType::F32).unwrap();
+        // SAFETY: it lives until its deleter is called, which is below.
+        let (tensor, flags, delete) = unsafe {
+            let managed = managed.as_ref();
+            (managed.dl_tensor, managed.flags, managed.deleter.unwrap())
+        };
+        assert_eq!((tensor.device.device_type, tensor.device.device_id), (2, 0), "CUDA's");
+        assert_eq!((tensor.data.cast_const().cast(), tensor.byte_offset), (start, 0));
+        assert_eq!(flags, DLManagedTensorVersioned::READ_ONLY);
+        assert!(driver.behind(tensor.data.cast(), 24).iter().all(|&byte| byte == n));
+        let tensor = managed.as_ptr() as usize;
+        // SAFETY: from any thread, once.
+        let end = move || unsafe { delete(tensor as *mut DLManagedTensorVersioned) };
+        std::thread::spawn(end).join().unwrap();
+    }
+    drop((publisher, subscriber));
+    driver.assert_clean();
 }
 
 #[test]

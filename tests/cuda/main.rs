@@ -37,6 +37,7 @@ const ROLES: &[Role] = &[
     ("copies::of_calls", copies::of_calls),
     ("copies::the_callers_context", copies::the_callers_context),
     ("copies::by_many_threads", copies::by_many_threads),
+    ("device::tensors", device::tensors),
     ("device::there_and_back", device::there_and_back),
     ("device::publishes", device::publishes),
     ("device::receives", device::receives),

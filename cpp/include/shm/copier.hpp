@@ -10,7 +10,6 @@
 #include <exception>
 #include <memory>
 #include <new>
-#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -334,14 +333,14 @@ namespace detail {
 class bin_copier {
 public:
     explicit bin_copier(memory::Copier& user) : user_(&user) {
-        if (user.wants_pins()) pinning_.emplace(user);
+        if (user.wants_pins()) pinning_ = copier(user);
     }
     bin_copier(memory::Copier& user, std::error_code& ec) noexcept : user_(&user) {
-        if (!ec && user.wants_pins()) pinning_.emplace(user, ec);
+        if (!ec && user.wants_pins()) pinning_ = copier(user, ec);
     }
 
     [[nodiscard]] status user_to_shm(void* dst, const void* src, std::size_t size) const {
-        if (pinning_) return pinning_->user_to_shm(dst, src, size);
+        if (pinning_) return pinning_.user_to_shm(dst, src, size);
         if (size == 0) return status::ok;
         if (src == nullptr) return status::null_argument;
         user_->user_to_shm(dst, const_cast<void*>(src), size);
@@ -349,7 +348,7 @@ public:
     }
 
     result<void*> copy_out(const void* src, std::size_t size) const {
-        if (pinning_) return pinning_->copy_out(src, size);
+        if (pinning_) return pinning_.copy_out(src, size);
         if (size == 0) return nullptr;
         void* const memory = user_->alloc(size);
         if (memory == nullptr) throw std::bad_alloc();
@@ -368,7 +367,7 @@ public:
 
 private:
     memory::Copier* user_;
-    std::optional<copier> pinning_;
+    copier pinning_{static_cast<shm_copier*>(nullptr)};  // empty where there is nothing to tell of
 };
 
 }  // namespace detail

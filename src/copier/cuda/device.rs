@@ -47,6 +47,11 @@ impl Device {
         Ok(Device { driver, ordinal, handle, context, token })
     }
 
+    /// Which one it is, as the driver counts them.
+    pub(crate) fn ordinal(&self) -> c_int {
+        self.ordinal
+    }
+
     /// What the driver calls it.
     pub(crate) fn handle(&self) -> driver::DeviceHandle {
         self.handle

@@ -2,6 +2,7 @@
 //! The receiving side: device pointers to others' messages.
 
 use std::cell::{Cell, RefCell};
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use super::descriptor::{self, Payload};
 use super::mapped::{Found, Mapped};
 use super::{Gpu, Placement};
 use crate::copier::{Done, Stream, UserMemory};
+use crate::dlpack::{DLDataType, DLManagedTensor, DLManagedTensorVersioned, View};
 use crate::error::Result;
 use crate::options::{SubscriberOptions, TopicInfo};
 use crate::sample::Sample;
@@ -202,6 +204,32 @@ impl DeviceSample<'_> {
         // SAFETY: the caller's.
         unsafe { gpu.cuda.when_done(stream, Done::new(move |_| drop(kept))) };
         Ok(())
+    }
+
+    /// Hands the message over as a tensor of the device, in place, without a copy, as [`Sample::into_dlpack`] does. All work that wrote it has
+    /// ended, so it can be read on any stream. Its deleter releases it at once: the work that reads it must have ended by then.
+    ///
+    /// # Errors
+    /// Those of [`Sample::into_dlpack`]. The sample is released then.
+    pub fn into_dlpack(self, shape: &[i64], dtype: DLDataType) -> Result<NonNull<DLManagedTensor>> {
+        Ok(self.view(shape, dtype)?.managed(self.keep()))
+    }
+
+    /// As [`into_dlpack`](Self::into_dlpack), in the form since DLPack 1.0, marked as read-only.
+    ///
+    /// # Errors
+    /// Those of [`Sample::into_dlpack`]. The sample is released then.
+    pub fn into_dlpack_versioned(
+        self,
+        shape: &[i64],
+        dtype: DLDataType,
+    ) -> Result<NonNull<DLManagedTensorVersioned>> {
+        let view = self.view(shape, dtype)?;
+        Ok(view.versioned(DLManagedTensorVersioned::READ_ONLY, self.keep()))
+    }
+
+    pub(crate) fn view(&self, shape: &[i64], dtype: DLDataType) -> Result<View> {
+        View::of_cuda(self.gpu.cuda.device.ordinal(), (self.start, self.len), shape, dtype)
     }
 
     /// Where the device reads it: as `CUdeviceptr`. Aligned to 64.
