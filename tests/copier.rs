@@ -30,6 +30,12 @@ fn subscriber(root: &Path) -> Subscriber {
     Subscriber::with_options("t", &options).unwrap()
 }
 
+fn reliable(root: &Path, holds: u32) -> Subscriber {
+    let root = Some(root.into());
+    let options = SubscriberOptions { root, capacity: 4, holds, reliable: true, ..Default::default() };
+    Subscriber::with_options("t", &options).unwrap()
+}
+
 fn counting(pins: bool) -> (SharedCopier, Arc<Told>) {
     let (counting, told) = Counting::new(pins);
     (SharedCopier::new(counting).unwrap(), told)
@@ -316,13 +322,7 @@ fn a_stream_publisher_that_goes_waits_for_its_streams() {
 #[test]
 fn a_stream_waits_for_reliable_subscribers_and_others_do_not_wait_with_it() {
     let root = tempfile::tempdir().unwrap();
-    let options = SubscriberOptions {
-        root: Some(root.path().into()),
-        capacity: 4,
-        reliable: true,
-        ..Default::default()
-    };
-    let subscriber = Subscriber::with_options("t", &options).unwrap();
+    let subscriber = reliable(root.path(), 0);
     let (copier, told) = counting(true);
     let publisher = StreamPublisher::new(publisher(root.path()), copier.clone());
     let memory = written(&copier, b"text");
@@ -398,14 +398,7 @@ fn what_has_its_bytes_in_itself_stays_in_place_for_a_stream() {
 #[test]
 fn a_shut_gate_keeps_no_stream_from_going_on() {
     let root = tempfile::tempdir().unwrap();
-    let options = SubscriberOptions {
-        root: Some(root.path().into()),
-        capacity: 4,
-        holds: 2,
-        reliable: true,
-        ..Default::default()
-    };
-    let subscriber = Subscriber::with_options("t", &options).unwrap();
+    let subscriber = reliable(root.path(), 2);
     let (copier, told) = counting(true);
     let publisher = StreamPublisher::new(publisher(root.path()), copier.clone());
     let memory = written(&copier, b"text");

@@ -223,7 +223,7 @@ impl SharedCopier {
     /// # Errors
     /// [`Error::Copier`]; [`Error::Forked`].
     pub fn alloc(&self, len: usize) -> Result<UserMemory> {
-        self.0.token.check()?;
+        self.check()?;
         let start = if len == 0 { std::ptr::null_mut() } else { self.0.copier.alloc(len)? };
         Ok(UserMemory { copier: self.clone(), start, len })
     }
@@ -236,7 +236,7 @@ impl SharedCopier {
     /// # Safety
     /// It has `len` bytes, came from this copier, and isn't used afterwards.
     pub unsafe fn dealloc(&self, memory: *mut u8, len: usize) -> Result<()> {
-        self.0.token.check()?;
+        self.check()?;
         if memory.is_null() {
             return Ok(());
         }
@@ -252,7 +252,7 @@ impl SharedCopier {
     /// # Safety
     /// `to` is memory of this copier's kind of at least as many bytes, and nobody else uses it.
     pub unsafe fn shm_to_user(&self, to: *mut u8, from: &[u8]) -> Result<()> {
-        self.0.token.check()?;
+        self.check()?;
         if from.is_empty() {
             return Ok(());
         }
@@ -269,7 +269,7 @@ impl SharedCopier {
     /// # Safety
     /// `from` is memory of this copier's kind of at least as many bytes, and nobody writes to it.
     pub unsafe fn user_to_shm(&self, to: &mut [u8], from: *const u8) -> Result<()> {
-        self.0.token.check()?;
+        self.check()?;
         if to.is_empty() {
             return Ok(());
         }
@@ -299,7 +299,7 @@ impl SharedCopier {
     where
         T: std::ops::Deref<Target = [u8]> + Send + 'static,
     {
-        if let Err(error) = self.0.token.check() {
+        if let Err(error) = self.check() {
             return done.call(Err(error));
         }
         // Whose bytes are in itself moves no more.

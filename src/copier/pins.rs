@@ -92,34 +92,39 @@ pub(super) fn pin(shared: &Shared, inside: *const u8) -> bool {
     if !shared.copier.wants_pins() {
         return false;
     }
-    let inside = inside as usize;
     let mut mappings = mappings(shared.token);
-    let Some((&start, mapped)) = mappings.range_mut(..=inside).next_back() else { return false };
-    if inside - start >= mapped.len {
-        return false;
-    }
+    let Some((start, mapped)) = around(&mut mappings, inside) else { return false };
     if let Some(pin) = mapped.pins.iter().find(|pin| pin.id == shared.id) {
         return pin.is_pinned;
     }
-    let memory = start as *mut u8;
-    if mapped.access == PinAccess::Write {
-        // SAFETY: a writable mapping of a segment's whole file, which stays as long as somebody has a message in it.
-        unsafe { crate::pool::mark_pinned(memory) };
-    }
-    // SAFETY: as above; it is unpinned before it goes.
-    let is_pinned = unsafe { shared.copier.pin(memory, mapped.len, mapped.access) };
+    mapped.mark(start);
+    // SAFETY: a mapping, which stays as long as somebody has a message in it, and is unpinned before it goes.
+    let is_pinned = unsafe { shared.copier.pin(start, mapped.len, mapped.access) };
     mapped.pins.push(Pin { id: shared.id, copier: shared.copier.clone(), is_pinned });
     is_pinned
 }
 
 /// Has the segment that `inside`, which is lent, lies in go with its publisher: nobody else writes to it when that one is dead.
 pub(super) fn mark(token: Token, inside: *const u8) {
+    if let Some((start, mapped)) = around(&mut mappings(token), inside) {
+        mapped.mark(start);
+    }
+}
+
+/// The mapping that `inside` lies in, and where that starts.
+fn around(mappings: &mut Mappings, inside: *const u8) -> Option<(*mut u8, &mut Mapped)> {
     let inside = inside as usize;
-    let mut mappings = mappings(token);
-    let Some((&start, mapped)) = mappings.range_mut(..=inside).next_back() else { return };
-    if inside - start < mapped.len && mapped.access == PinAccess::Write {
-        // SAFETY: a writable mapping of a segment's whole file, which stays as long as somebody has a loan in it.
-        unsafe { crate::pool::mark_pinned(start as *mut u8) };
+    let (&start, mapped) = mappings.range_mut(..=inside).next_back()?;
+    (inside - start < mapped.len).then_some((start as *mut u8, mapped))
+}
+
+impl Mapped {
+    /// Has the segment say that a device may write to it, where its publisher may.
+    fn mark(&self, start: *mut u8) {
+        if self.access == PinAccess::Write {
+            // SAFETY: a writable mapping of a segment's whole file, which stays as long as somebody has a message in it.
+            unsafe { crate::pool::mark_pinned(start) };
+        }
     }
 }
 

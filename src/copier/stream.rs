@@ -87,7 +87,7 @@ impl StreamPublisher {
     /// or behind this.
     pub unsafe fn publish(&self, from: *const u8, len: usize, stream: Stream) -> Result<()> {
         // First: in the child of a fork somebody who isn't there may have the locks.
-        self.copier.0.token.check()?;
+        self.copier.check()?;
         let resting = self.shared.loan(len)?;
         let number = self.shared.begin();
         let (to, shared) = (resting.as_ptr(), self.shared.clone());
@@ -103,7 +103,7 @@ impl StreamPublisher {
     /// # Errors
     /// [`Error::Copier`]; those of [`Loan::publish`](crate::Loan::publish).
     pub fn wait(&self, timeout: Duration) -> Result<bool> {
-        self.copier.0.token.check()?;
+        self.copier.check()?;
         self.shared.wait(timeout)
     }
 

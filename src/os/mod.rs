@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every system call of the library: files and mappings, the liveness lock, fork detection, the futex, signals, sockets that pass descriptors.
+//! Every system call of the library: files and mappings, the liveness lock, fork detection, the futex, threads, sockets that pass descriptors.
 
 pub(crate) mod dir;
 pub(crate) mod fork;
