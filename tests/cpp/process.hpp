@@ -45,11 +45,18 @@ public:
     }
     process(const process&) = delete;
     process& operator=(const process&) = delete;
+    // The pipes close last: at the end of its input a process would go by itself, and tidily.
     ~process() {
+        if (id_ >= 0) end();
         close_pipes();
-        if (id_ < 0) return;
-        ::kill(id_, SIGKILL);
-        ::waitpid(id_, nullptr, 0);
+    }
+
+    // SIGKILL, reaped. It must have been alive.
+    void kill() {
+        const int status = end();
+        if (!WIFSIGNALED(status)) {
+            throw std::runtime_error("a process to be killed ended before, with status " + std::to_string(status));
+        }
     }
 
     // The next line of its output, without the newline.
@@ -94,6 +101,13 @@ private:
             throw std::system_error(errno, std::generic_category(), "pipe");
         }
         return {ends[0], ends[1]};
+    }
+
+    int end() {
+        int status = 0;
+        ::kill(id_, SIGKILL);
+        ::waitpid(std::exchange(id_, -1), &status, 0);
+        return status;
     }
 
     void close_pipes() {

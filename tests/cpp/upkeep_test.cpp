@@ -76,6 +76,7 @@ ROLE(user) {
 static void die_in(const std::string& topic) {
     check::process user(check::this_executable, check::in_role("user", {topic}));
     CHECK_EQUAL(user.read_line(), "there");
+    user.kill();
 }
 
 TEST(what_the_dead_left_is_seen_and_goes) {
