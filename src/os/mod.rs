@@ -31,6 +31,13 @@ pub(crate) fn realtime_ns() -> u64 {
     (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
 }
 
+/// The time since some moment: for a few ns, and no more exact than the kernel's tick (CLOCK_MONOTONIC_COARSE, clock_gettime(2)).
+#[inline]
+pub(crate) fn coarse_now() -> std::time::Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    std::time::Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
 /// Bytes of a core's L2 and of the L3, as far as the C library knows them.
 pub(crate) fn cache_sizes() -> Option<(usize, usize)> {
     #[cfg(target_env = "gnu")]

@@ -125,42 +125,49 @@ impl State {
 
 /// A view of a call's words.
 #[derive(Clone, Copy)]
-pub(crate) struct Call<'a> {
-    state: &'a Word,
-    request: &'a Word,
-    pub(crate) waiting: &'a Word,
-    pub(crate) eager: &'a Word,
-    given_up: &'a Word,
-}
+pub(crate) struct Call<'a>(pub(crate) &'a [Word; WORDS]);
 
 impl<'a> Call<'a> {
-    /// `words` are [`WORDS`] at least.
     #[inline]
-    pub(crate) fn new(words: &'a [Word]) -> Self {
-        Call {
-            state: &words[0],
-            request: &words[1],
-            waiting: &words[2],
-            eager: &words[3],
-            given_up: &words[4],
-        }
+    fn state_word(&self) -> &'a Word {
+        &self.0[0]
+    }
+
+    #[inline]
+    fn request_word(&self) -> &'a Word {
+        &self.0[1]
+    }
+
+    #[inline]
+    pub(crate) fn waiting(&self) -> &'a Word {
+        &self.0[2]
+    }
+
+    #[inline]
+    pub(crate) fn eager(&self) -> &'a Word {
+        &self.0[3]
+    }
+
+    #[inline]
+    fn given_up(&self) -> &'a Word {
+        &self.0[4]
     }
 
     /// Starts to bring the call into the cache, to be changed.
     #[inline]
     pub(crate) fn fetch_to_write(&self) {
-        self.state.fetch_to_write();
+        self.state_word().fetch_to_write();
     }
 
     #[inline]
     pub(crate) fn state(&self) -> State {
-        State::of(self.state.load(Ordering::Acquire))
+        State::of(self.state_word().load(Ordering::Acquire))
     }
 
     /// Whether the state is still this one, for those that argue with SeqCst (P2 of `wait.rs`).
     #[inline]
     pub(crate) fn is(&self, state: State) -> bool {
-        self.state.load(Ordering::SeqCst) == state.word()
+        self.state_word().load(Ordering::SeqCst) == state.word()
     }
 
     #[inline]
@@ -168,7 +175,7 @@ impl<'a> Call<'a> {
     fn change(&self, from: State, to: Stage) -> bool {
         let to = State { token: from.token, stage: to };
         // SeqCst: with the sleepers' fences (P1, P2 of `wait.rs`). On failure, too: `give_up` argues with what it didn't find.
-        self.state.compare_exchange(from.word(), to.word(), Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        self.state_word().compare_exchange(from.word(), to.word(), Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// The client's: makes the call QUEUED, with the next token. It was IDLE, or damaged.
@@ -177,9 +184,9 @@ impl<'a> Call<'a> {
         let token = self.state().token.wrapping_add(1);
         let state = State { token, stage: Stage::Queued };
         // Relaxed: who reads it has seen QUEUED before.
-        self.request.store(request.hold_word(), Ordering::Relaxed);
+        self.request_word().store(request.hold_word(), Ordering::Relaxed);
         // Release: the request comes before. Nobody else changes the state of a call that is IDLE.
-        self.state.store(state.word(), Ordering::Release);
+        self.state_word().store(state.word(), Ordering::Release);
         state
     }
 
@@ -187,7 +194,7 @@ impl<'a> Call<'a> {
     #[inline]
     pub(crate) fn request(&self) -> ChunkId {
         // Relaxed: after the Acquire load that saw QUEUED.
-        ChunkId::from_hold_word(self.request.load(Ordering::Relaxed))
+        ChunkId::from_hold_word(self.request_word().load(Ordering::Relaxed))
     }
 
     /// A server's: makes the call its own, if it is still QUEUED with the token that it saw. Its hold on the request comes before.
@@ -218,14 +225,14 @@ impl<'a> Call<'a> {
     pub(crate) fn give_up(&self, token: u32, server: u32) -> bool {
         // Bounded: the word changes once a server at most that comes too late, and a call.
         for _ in 0..1 << 20 {
-            let seen = self.given_up.load(Ordering::SeqCst);
+            let seen = self.given_up().load(Ordering::SeqCst);
             // Who comes too late must not write over what the server of a later call says: that changes the word, after the token.
             if self.state().token != token {
                 return false;
             }
             // SeqCst, with `asks_in_vain`: if the client isn't seen to want more, it sees this when it does.
             let word = GIVEN_UP | u64::from(token);
-            if self.given_up.compare_exchange(seen, word, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+            if self.given_up().compare_exchange(seen, word, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
                 break;
             }
         }
@@ -252,7 +259,7 @@ impl<'a> Call<'a> {
 
     /// The client's, after it said that it wants more of a stream: whether that was given up.
     pub(crate) fn asks_in_vain(&self, token: u32) -> bool {
-        self.given_up.load(Ordering::SeqCst) == GIVEN_UP | u64::from(token)
+        self.given_up().load(Ordering::SeqCst) == GIVEN_UP | u64::from(token)
     }
 
     /// The chunk that the call names: its request, or the reply that its client has yet to take.
@@ -286,12 +293,12 @@ impl<'a> Call<'a> {
         }
         let token = seen.token.wrapping_add(1);
         // AcqRel: a server's hold on the request, stored before its claim, is seen by whoever sees this.
-        self.state.swap(State { token, stage: Stage::Idle }.word(), Ordering::AcqRel);
+        self.state_word().swap(State { token, stage: Stage::Idle }.word(), Ordering::AcqRel);
         // Relaxed, all of them: read only after the state said that there is a call.
-        self.request.store(0, Ordering::Relaxed);
-        self.waiting.store(0, Ordering::Relaxed);
-        self.eager.store(0, Ordering::Relaxed);
-        self.given_up.store(0, Ordering::Relaxed);
+        self.request_word().store(0, Ordering::Relaxed);
+        self.waiting().store(0, Ordering::Relaxed);
+        self.eager().store(0, Ordering::Relaxed);
+        self.given_up().store(0, Ordering::Relaxed);
     }
 }
 
@@ -350,12 +357,12 @@ mod tests {
     #[test]
     fn a_stream_that_is_given_up_stays_so_until_its_client_asks() {
         let words = words();
-        let call = Call::new(&words);
+        let call = Call(&words);
         let token = claimed(&call);
         assert!(call.answer(token, SERVER, ChunkId::new(2, 3)));
         assert!(!call.give_up(token, SERVER), "the client has yet to take the reply");
         // The wake for the reply before comes late.
-        crate::wait::wake_one((call.eager, 1), &Word::new(0));
+        crate::wait::wake_one((call.eager(), 1), &Word::new(0));
         assert!(call.taken(call.state(), Some(SERVER)));
         assert!(call.asks_in_vain(token));
     }
@@ -363,7 +370,7 @@ mod tests {
     #[test]
     fn who_comes_too_late_to_give_up_leaves_the_next_call_alone() {
         let words = words();
-        let call = Call::new(&words);
+        let call = Call(&words);
         let old = claimed(&call);
         call.end();
         let token = claimed(&call);
@@ -378,7 +385,7 @@ mod tests {
     #[test]
     fn a_stream_that_was_given_up_is_no_later_call_s_end() {
         let words = words();
-        let call = Call::new(&words);
+        let call = Call(&words);
         let old = claimed(&call);
         assert!(call.answer(old, SERVER, ChunkId::new(1, 0)));
         assert!(!call.give_up(old, SERVER));

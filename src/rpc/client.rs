@@ -143,7 +143,7 @@ impl Client {
         self.member.memory()
     }
 
-    pub(super) fn call_words(&self, index: u32) -> Result<Call<'_>> {
+    fn own_call(&self, index: u32) -> Result<Call<'_>> {
         let topic = &self.member.topic;
         // A client's own calls are there.
         topic.call(topic.index(), index).ok_or(Error::TooManyCalls { limit: 0 })
@@ -188,11 +188,18 @@ impl Client {
         Error::NoServer { service: self.service.clone() }
     }
 
-    /// Puts the call `index`, whose request is `chunk`, into the queue; returns its state: IDLE when there is no room.
+    /// Puts `call`, number `index`, whose request is `chunk`, into the queue; returns its state: IDLE when there is no room.
     #[inline]
-    pub(super) fn enqueue(&self, index: u32, chunk: &Chunk, len: usize, function: u64) -> Result<State> {
+    pub(super) fn enqueue(
+        &self,
+        call: Call<'_>,
+        index: u32,
+        chunk: &Chunk,
+        len: usize,
+        function: u64,
+    ) -> Result<State> {
         let topic = &self.member.topic;
-        let (client, call) = (topic.index(), self.call_words(index)?);
+        let client = topic.index();
         // While the call's line comes.
         topic.queue().fetch_end();
         let token = call.state().token.wrapping_add(1);
@@ -215,6 +222,7 @@ impl Client {
             },
             _ => {
                 wake(topic);
+                self.member.prepare(chunk);
                 Ok(state)
             }
         }
@@ -342,15 +350,18 @@ impl<'a> RequestLoan<'a> {
             return Err(client.no_server());
         }
         let limit = client.member.topic.geometry().calls;
-        let index = client.idle.borrow_mut().pop().ok_or(Error::TooManyCalls { limit })?;
+        let Some(index) = client.idle.borrow_mut().pop() else { return Err(Error::TooManyCalls { limit }) };
         let (chunk, len, function) = (self.chunk, self.len, self.function);
-        let queued = client.enqueue(index, &chunk, len, function).and_then(|state| match state.stage {
-            Stage::Idle if !waits => Err(client.queue_full()),
-            _ => Ok(state),
+        let queued = client.own_call(index).and_then(|call| {
+            match client.enqueue(call, index, &chunk, len, function)? {
+                State { stage: Stage::Idle, .. } if !waits => Err(client.queue_full()),
+                state => Ok((call, state)),
+            }
         });
         match queued {
-            Ok(state) => Ok(Pending {
+            Ok((call, state)) => Ok(Pending {
                 client,
+                call,
                 index,
                 token: state.token,
                 chunk,

@@ -97,10 +97,10 @@ impl Member {
         self.pool.borrow_mut().discard(chunk);
     }
 
-    /// Starts to bring the chunk of the next loan of the size of this one into the cache.
+    /// Gets ready for the next loan of the size of `chunk`, while the other side is at it.
     #[inline]
-    pub(super) fn fetch_next(&self, size: usize) {
-        self.pool.borrow().fetch_next(size);
+    pub(super) fn prepare(&self, chunk: &Chunk) {
+        self.pool.borrow_mut().prepare(&self.topic, chunk.size);
     }
 
     /// Takes back a chunk of a call that is over.
@@ -111,8 +111,10 @@ impl Member {
 
     #[inline]
     pub(super) fn free_hold(&self) -> Result<u32> {
-        let free = self.taken.iter().position(|taken| taken.get() == 0);
-        free.map(|hold| hold as u32).ok_or(Error::NoHold { limit: self.taken.len() as u32 })
+        match self.taken.iter().position(|taken| taken.get() == 0) {
+            Some(hold) => Ok(hold as u32),
+            None => Err(Error::NoHold { limit: self.taken.len() as u32 }),
+        }
     }
 
     /// Holds `chunk`, which whoever is about to free it learns by a later change of the call's state.

@@ -22,7 +22,7 @@ struct Shared {
     slots: Vec<Word>,
     tail: Word,
     head: Word,
-    call: Vec<Word>,
+    call: [Word; WORDS],
     /// What the client, and what the servers sleep on.
     wakes: [Word; 2],
     /// The client's, then those of the servers.
@@ -59,7 +59,7 @@ impl Shared {
             slots: words(2),
             tail: Word::new(0),
             head: Word::new(0),
-            call: words(WORDS),
+            call: std::array::from_fn(|_| Word::new(0)),
             wakes: [Word::new(0), Word::new(0)],
             holds: words(participants),
             payloads: (0..chunks).map(|_| UnsafeCell::new(0)).collect(),
@@ -75,7 +75,7 @@ impl Shared {
     /// The call, of which something is about to be done.
     fn call(&self) -> Call<'_> {
         self.steps.step();
-        Call::new(&self.call)
+        Call(&self.call)
     }
 
     fn write(&self, chunk: ChunkId, value: u64) {
@@ -136,7 +136,7 @@ impl Shared {
     /// The server sends a part of a stream; the state that the client finds.
     fn send_part(&self, token: u32, me: u32, part: ChunkId) -> State {
         assert!(self.call().answer(token, me, part));
-        wake_one((self.call().waiting, 1), &self.wakes[0]);
+        wake_one((self.call().waiting(), 1), &self.wakes[0]);
         State { token, stage: Stage::Answered(part) }
     }
 
@@ -144,7 +144,7 @@ impl Shared {
     fn sleep_of_client(&self, seen: State) -> Stage {
         let call = self.call();
         while call.is(seen) {
-            sleep_until((call.waiting, 1), &self.wakes[0], LONG, || !call.is(seen));
+            sleep_until((call.waiting(), 1), &self.wakes[0], LONG, || !call.is(seen));
         }
         call.state().stage
     }
@@ -291,7 +291,7 @@ fn models_a_stream_that_is_given_up_keeps_nobody() {
         let theirs = Arc::clone(&shared);
         let server = thread::spawn(move || {
             if theirs.call().give_up(sent.token, 1) {
-                wake_one((theirs.call().waiting, 1), &theirs.wakes[0]);
+                wake_one((theirs.call().waiting(), 1), &theirs.wakes[0]);
             }
         });
         if shared.call().expect_more(seen, 1, || true) {
@@ -347,7 +347,7 @@ fn models_a_stream_of_a_dead_server_ends_once() {
                 let calls = || std::iter::once((0, theirs.call()));
                 fail_calls(1, calls, |_, call| {
                     ends.set(ends.get() + 1);
-                    wake_one((call.waiting, 1), &theirs.wakes[0]);
+                    wake_one((call.waiting(), 1), &theirs.wakes[0]);
                 });
                 if comes_another {
                     theirs_status.store(EPOCH | LIVE, Ordering::Release);
@@ -380,12 +380,12 @@ fn models_no_wake_within_a_stream_is_missed() {
         let server = thread::spawn(move || {
             let call = theirs.call();
             while call.is(seen) {
-                sleep_until((call.eager, 1), &theirs.wakes[1], LONG, || !call.is(seen));
+                sleep_until((call.eager(), 1), &theirs.wakes[1], LONG, || !call.is(seen));
             }
             theirs.send_part(sent.token, 1, chunk(2));
         });
         assert!(shared.call().expect_more(seen, 1, || true));
-        wake_one((shared.call().eager, 1), &shared.wakes[1]);
+        wake_one((shared.call().eager(), 1), &shared.wakes[1]);
         let next = shared.sleep_of_client(State { stage: Stage::Claimed(1), ..seen });
         assert_eq!(next, Stage::Answered(chunk(2)));
         server.join().unwrap();
@@ -404,7 +404,7 @@ fn models_no_wake_of_a_call_is_missed() {
                 sleep_until((&their_bits[0], 1), &theirs.wakes[1], LONG, || theirs.queue().has_some());
             }
             assert_eq!(theirs.serve(1, chunk(1)), Some(7));
-            wake_one((theirs.call().waiting, 1), &theirs.wakes[0]);
+            wake_one((theirs.call().waiting(), 1), &theirs.wakes[0]);
         });
         let sent = shared.send(chunk(0), 7);
         wake_any(&*bits, &shared.wakes[1]);

@@ -12,6 +12,7 @@ use super::client::Client;
 use super::longest_until;
 use super::member::Info;
 use crate::error::{Error, Result};
+use crate::os::coarse_now;
 use crate::pool::{Chunk, Message};
 use crate::ring::ChunkId;
 use crate::topic::is_live_server;
@@ -24,6 +25,7 @@ pub(super) const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// A call in flight. Dropping it cancels the call: a server that hasn't begun with it never sees it, and one that has can ask.
 pub struct Pending<'a> {
     pub(super) client: &'a Client,
+    pub(super) call: Call<'a>,
     pub(super) index: u32,
     pub(super) token: u32,
     /// The request's.
@@ -31,7 +33,7 @@ pub struct Pending<'a> {
     pub(super) len: usize,
     pub(super) function: u64,
     /// When one that doesn't sleep last looked for the dead.
-    pub(super) looked: Option<Instant>,
+    pub(super) looked: Option<Duration>,
     /// The queue was full, and the call is IDLE: each look tries to put it there.
     pub(super) is_unsent: bool,
     /// Of a stream, one reply was taken: the request isn't sent again, since its replies would come again.
@@ -113,7 +115,7 @@ impl<'a> Pending<'a> {
                 Progress::None(seen) => seen,
             };
             let topic = &self.client.member.topic;
-            let call = self.client.call_words(self.index)?;
+            let call = self.call;
             let has_room = || topic.queue().has_room();
             let mut spin = self.client.spin.get();
             let changed = match seen.stage {
@@ -140,7 +142,7 @@ impl<'a> Pending<'a> {
                 }
                 _ => {
                     let wakes = topic.own_wakes(topic.index());
-                    sleep_until((call.waiting, 1), wakes, left, || !call.is(seen))
+                    sleep_until((call.waiting(), 1), wakes, left, || !call.is(seen))
                 }
             };
             match seen.stage {
@@ -155,9 +157,9 @@ impl<'a> Pending<'a> {
     /// The same for one that asks again and again, or a task, which is woken for many reasons: not each time. Each call for itself, as
     /// each may wait for another server.
     fn look_for_the_dead_at_times(&mut self, seen: State) -> Result<()> {
-        let now = Instant::now();
+        let now = coarse_now();
         let last = *self.looked.get_or_insert(now);
-        if now.duration_since(last) < BETWEEN_LOOKS {
+        if now.saturating_sub(last) < BETWEEN_LOOKS {
             return Ok(());
         }
         self.looked = Some(now);
@@ -174,7 +176,7 @@ impl<'a> Pending<'a> {
                 if client.member.topic.queue().is_damaged() {
                     return Err(self.damaged());
                 }
-                if !is_served && !client.wait_for_server && client.call_words(self.index)?.taken(seen, None) {
+                if !is_served && !client.wait_for_server && self.call.taken(seen, None) {
                     self.finish();
                     return Err(client.no_server());
                 }
@@ -193,7 +195,7 @@ impl<'a> Pending<'a> {
         if is_live_server(status) {
             return Ok(());
         }
-        let call = self.client.call_words(self.index)?;
+        let call = self.call;
         if status::is_server(status) {
             // It is dead or leaving, and who recovers it may be stopped: nobody else has to end the call.
             call.fail(self.token, server, Failure::Died);
@@ -209,15 +211,14 @@ impl<'a> Pending<'a> {
         if self.is_over {
             return Ok(Progress::End);
         }
-        let call = client.call_words(self.index)?;
-        let seen = call.state();
+        let seen = self.call.state();
         if seen.token != self.token {
             return Err(self.damaged());
         }
         match seen.stage {
             Stage::Queued | Stage::Claimed(_) => Ok(Progress::None(seen)),
-            Stage::Answered(chunk) => self.take(&call, seen, chunk),
-            Stage::Failed(Failure::Died) if client.idempotent && !self.has_begun => self.again(&call, seen),
+            Stage::Answered(chunk) => self.take(seen, chunk),
+            Stage::Failed(Failure::Died) if client.idempotent && !self.has_begun => self.again(seen),
             Stage::Failed(why) => {
                 self.end();
                 match why {
@@ -232,8 +233,8 @@ impl<'a> Pending<'a> {
     }
 
     /// Takes the reply `chunk` out of the call.
-    fn take(&mut self, call: &Call<'a>, seen: State, chunk: ChunkId) -> Result<Progress<'a>> {
-        let (client, member) = (self.client, &self.client.member);
+    fn take(&mut self, seen: State, chunk: ChunkId) -> Result<Progress<'a>> {
+        let (client, call, member) = (self.client, self.call, &self.client.member);
         member.fetch(chunk);
         call.fetch_to_write();
         let hold = member.free_hold()?;
@@ -254,7 +255,7 @@ impl<'a> Pending<'a> {
         let reply = Reply { client, message, hold };
         let info = Info::of(&message);
         if info.has(Info::MORE) {
-            self.expect_more(call, seen, info);
+            self.expect_more(seen, info);
             return Ok(Progress::Reply(reply));
         }
         call.taken(seen, None);
@@ -269,7 +270,8 @@ impl<'a> Pending<'a> {
     }
 
     /// Takes one of a stream out of the call, and lets its server go on.
-    fn expect_more(&mut self, call: &Call<'a>, seen: State, info: Info) {
+    fn expect_more(&mut self, seen: State, info: Info) {
+        let call = self.call;
         let topic = &self.client.member.topic;
         let server = info.server();
         self.has_begun = true;
@@ -278,13 +280,13 @@ impl<'a> Pending<'a> {
             is_live_server(status) && info.is_from(status)
         };
         if call.expect_more(seen, server, serves) {
-            wake_one((call.eager, 1), topic.own_wakes(server));
+            wake_one((call.eager(), 1), topic.own_wakes(server));
         }
     }
 
     /// Sends the request once more, to another server.
-    fn again(&mut self, call: &Call<'a>, seen: State) -> Result<Progress<'a>> {
-        call.taken(seen, None);
+    fn again(&mut self, seen: State) -> Result<Progress<'a>> {
+        self.call.taken(seen, None);
         if !self.client.wait_for_server && !self.client.is_served_by_the_living()? {
             self.finish();
             return Err(self.client.no_server());
@@ -294,7 +296,7 @@ impl<'a> Pending<'a> {
 
     /// Puts the request into the queue, if there is room.
     fn enqueue(&mut self) -> Result<Progress<'a>> {
-        match self.client.enqueue(self.index, &self.chunk, self.len, self.function) {
+        match self.client.enqueue(self.call, self.index, &self.chunk, self.len, self.function) {
             Ok(state) => {
                 self.token = state.token;
                 self.is_unsent = state.stage == Stage::Idle;
@@ -318,9 +320,7 @@ impl<'a> Pending<'a> {
         if self.is_over {
             return;
         }
-        if let Ok(call) = self.client.call_words(self.index) {
-            call.end();
-        }
+        self.call.end();
         self.finish();
     }
 
@@ -381,11 +381,10 @@ impl<'a> Future for Pending<'a> {
                 break;
             }
             // Once more when that is said, as before a sleep: see `watcher.rs`.
-            let asked = client.watch(context.waker()).and_then(|()| client.call_words(self.index));
-            match asked {
-                Ok(call) => say_that_one_waits(call.waiting, 1),
-                Err(error) => return Poll::Ready(Err(error)),
+            if let Err(error) = client.watch(context.waker()) {
+                return Poll::Ready(Err(error));
             }
+            say_that_one_waits(self.call.waiting(), 1);
             if let Err(error) = self.look_for_the_dead_at_times(seen) {
                 return Poll::Ready(Err(error));
             }

@@ -17,7 +17,7 @@ struct Shared {
     slots: Vec<Word>,
     tail: Word,
     head: Word,
-    calls: Vec<Vec<Word>>,
+    calls: Vec<[Word; WORDS]>,
     steps: Steps,
 }
 
@@ -27,12 +27,11 @@ const FIRST: u64 = 2;
 
 impl Shared {
     fn new(calls: usize) -> Arc<Self> {
-        let words = |count| (0..count).map(|_| Word::new(0)).collect();
         Arc::new(Shared {
-            slots: words(2),
+            slots: vec![Word::new(0), Word::new(0)],
             tail: Word::new(0),
             head: Word::new(0),
-            calls: (0..calls).map(|_| words(WORDS)).collect(),
+            calls: (0..calls).map(|_| std::array::from_fn(|_| Word::new(0))).collect(),
             steps: Steps::new(),
         })
     }
@@ -44,7 +43,7 @@ impl Shared {
 
     fn call(&self, index: u32) -> Call<'_> {
         self.steps.step();
-        Call::new(&self.calls[index as usize])
+        Call(&self.calls[index as usize])
     }
 
     /// As `Client::enqueue` does it, with what it saw of the head. `None`: the queue is full, and the call withdrawn.

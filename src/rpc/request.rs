@@ -21,6 +21,7 @@ pub struct Request<'a> {
     /// `None` only until it was read.
     pub(super) message: Option<Message>,
     pub(super) hold: u32,
+    pub(super) call: Call<'a>,
     pub(super) id: CallId,
     /// The last reply of a stream that was sent.
     pub(super) part: Option<ChunkId>,
@@ -158,22 +159,18 @@ impl<'a> Request<'a> {
     /// Whether nobody waits for a reply any more: the client cancelled the call or died.
     pub fn is_cancelled(&self) -> bool {
         // In the child of a fork nothing can be looked at, and nobody waits for it.
-        let call = self.call().filter(|_| self.server.member.topic.token().is_ours());
-        !call.is_some_and(|call| {
-            let State { token, stage } = call.state();
-            token == self.id.token && matches!(stage, Stage::Claimed(_) | Stage::Answered(_))
-        })
-    }
-
-    fn call(&self) -> Option<Call<'a>> {
-        self.server.member.topic.call(self.id.client, self.id.index)
+        if !self.server.member.topic.token().is_ours() {
+            return true;
+        }
+        let State { token, stage } = self.call.state();
+        token != self.id.token || !matches!(stage, Stage::Claimed(_) | Stage::Answered(_))
     }
 
     /// Waits until the client wants a reply: at once but within a stream. False: it wants none any more. `None`: not until `deadline`.
     pub(crate) fn wait_until_wanted(&self, deadline: Option<Instant>) -> Result<Option<bool>> {
         let topic = &self.server.member.topic;
         let claimed = State { token: self.id.token, stage: Stage::Claimed(topic.index()) };
-        let Some(call) = self.call() else { return Ok(Some(false)) };
+        let call = self.call;
         loop {
             topic.token().check()?;
             let seen = call.state();
@@ -191,7 +188,7 @@ impl<'a> Request<'a> {
                 continue;
             }
             let (left, wakes) = (longest_until(deadline), topic.own_wakes(topic.index()));
-            if !left.is_zero() && sleep_until((call.eager, 1), wakes, left, || !call.is(seen)) {
+            if !left.is_zero() && sleep_until((call.eager(), 1), wakes, left, || !call.is(seen)) {
                 continue;
             }
             // Also when nothing is left: one that never sleeps learns of it, too. A dead client's calls are ended by recovering it.
@@ -218,16 +215,17 @@ impl<'a> Request<'a> {
         let (topic, chunk) = (&member.topic, draft.chunk);
         let me = topic.index();
         self.is_over = flags & Info::MORE == 0;
-        let call = self.call().inspect(Call::fetch_to_write);
+        self.call.fetch_to_write();
         member.describe(&chunk, draft.len, self.id, Info::new(flags, me, topic.status(me)));
-        let Some(call) = call.filter(|call| call.answer(self.id.token, me, chunk.id)) else { return false };
+        if !self.call.answer(self.id.token, me, chunk.id) {
+            return false;
+        }
         // The chunk is the call's now.
         std::mem::forget(draft);
-        wake_one((call.waiting, 1), topic.own_wakes(self.id.client));
+        wake_one((self.call.waiting(), 1), topic.own_wakes(self.id.client));
         sent.borrow_mut().push_back((self.id, chunk.id));
         self.part = Some(chunk.id);
-        // Now, while nobody waits for it.
-        member.fetch_next(chunk.size);
+        member.prepare(&chunk);
         true
     }
 }
@@ -254,10 +252,8 @@ impl Drop for Request<'_> {
     fn drop(&mut self) {
         let Server { member, .. } = self.server;
         let topic = &member.topic;
-        if topic.token().is_ours() && !self.is_over {
-            if let Some(call) = self.call().filter(|call| call.give_up(self.id.token, topic.index())) {
-                wake_one((call.waiting, 1), topic.own_wakes(self.id.client));
-            }
+        if !self.is_over && topic.token().is_ours() && self.call.give_up(self.id.token, topic.index()) {
+            wake_one((self.call.waiting(), 1), topic.own_wakes(self.id.client));
         }
         member.release(self.hold);
     }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-use super::call::{named_by, CallId, Stage, State};
+use super::call::{named_by, Call, CallId, Stage, State};
 use super::longest_until;
 use super::member::Member;
 use super::queue::Taken;
@@ -88,7 +88,7 @@ impl Server {
         barrier_after_rmw();
         wake_gate(topic.gate_waiting(), topic.gate_wakes());
         match (taken, found) {
-            (Taken::Claimed, Some((id, chunk))) => self.begin(id, chunk, hold).map(Some),
+            (Taken::Claimed, Some((call, id, chunk))) => self.begin(call, id, chunk, hold).map(Some),
             (Taken::Damaged, _) => Err(self.damaged()),
             _ => Ok(None),
         }
@@ -96,7 +96,7 @@ impl Server {
 
     /// Claims the call that the queue's `entry` names, with `hold` on its request.
     #[inline]
-    fn claim(&self, hold: u32, entry: ChunkId) -> Option<(CallId, ChunkId)> {
+    fn claim(&self, hold: u32, entry: ChunkId) -> Option<(Call<'_>, CallId, ChunkId)> {
         let topic = &self.member.topic;
         let (client, index, is_of) = named_by(entry)?;
         // Bounded by what there is: the entry is read from shared memory.
@@ -114,12 +114,12 @@ impl Server {
             self.member.release(hold);
             return None;
         }
-        Some((CallId { token: seen.token, client, index }, chunk))
+        Some((call, CallId { token: seen.token, client, index }, chunk))
     }
 
     #[inline]
-    fn begin(&self, id: CallId, chunk: ChunkId, hold: u32) -> Result<Request<'_>> {
-        let mut request = Request { server: self, message: None, hold, id, part: None, is_over: false };
+    fn begin<'a>(&'a self, call: Call<'a>, id: CallId, chunk: ChunkId, hold: u32) -> Result<Request<'a>> {
+        let mut request = Request { server: self, message: None, hold, call, id, part: None, is_over: false };
         // Dropping the request gives it up.
         request.message = Some(self.member.read(chunk, id)?);
         self.member.keep(hold, chunk);

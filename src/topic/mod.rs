@@ -303,6 +303,7 @@ impl Topic {
     }
 
     /// What participant `q` sleeps on when it waits for a call of its own.
+    #[inline]
     pub(crate) fn own_wakes(&self, q: u32) -> &Word {
         let peers = &self.files.peers;
         &peers.map.words(peers.geometry.own_wakes_offset(q), 1)[0]
@@ -444,7 +445,8 @@ impl Peers {
         if q >= geometry.participants || index >= geometry.calls {
             return None;
         }
-        Some(Call::new(self.map.words(geometry.calls_offset(q) + index as usize * WORDS * 8, WORDS)))
+        let offset = geometry.calls_offset(q) + index as usize * WORDS * 8;
+        self.map.words(offset, WORDS).first_chunk().map(Call)
     }
 
     /// Every call of every client, alive or dead.

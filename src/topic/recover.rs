@@ -112,7 +112,7 @@ impl Peers {
 
     fn wake_client(&self, client: u32, call: &Call<'_>) {
         let wakes = &self.map.words(self.geometry.own_wakes_offset(client), 1)[0];
-        wake_one((call.waiting, 1), wakes);
+        wake_one((call.waiting(), 1), wakes);
     }
 }
 
