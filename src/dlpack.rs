@@ -4,7 +4,8 @@
 //!
 //! A message has bytes and no shape: what they mean is the topic's promise. [`Sample::into_dlpack`] gives a sample a shape and hands it over
 //! in place. Whoever has the tensor calls its deleter once, from any thread, and that releases the sample; until then it takes one of its
-//! subscriber's holds. A sample is read-only, in fact: a write to it ends the process with a SIGSEGV. Only the versioned form of a tensor can say so.
+//! subscriber's holds, unless it is empty. A sample is read-only, in fact: a write to it ends the process with a SIGSEGV. Only the versioned form of a
+//! tensor can say so.
 //!
 //! The other way, [`Publisher::publish_dlpack`] copies a tensor into a message, its elements in row-major order without gaps; and
 //! [`Loan::to_dlpack`] lends a message out as a tensor, to be filled in place.
@@ -296,16 +297,22 @@ impl View {
         Ok(View { tensor, dims })
     }
 
+    /// What has to be kept for it: nothing when it is empty. There are frameworks (torch 1.13) that never end a tensor without data.
+    fn needs<T>(&self, keep: T) -> Option<T> {
+        (!self.tensor.data.is_null()).then_some(keep)
+    }
+
     /// Gives it out. Its deleter drops `keep`, in whatever thread.
     pub(crate) fn managed<T: Send + 'static>(self, keep: T) -> NonNull<DLManagedTensor> {
         unsafe extern "C" fn delete<T>(managed: *mut DLManagedTensor) {
             // SAFETY: the end of a tensor that was made below, says the caller.
             drop(unsafe { Box::from_raw((*managed).manager_ctx.cast::<Held<DLManagedTensor, T>>()) });
         }
+        let keep = self.needs(keep);
         let managed = DLManagedTensor {
             dl_tensor: self.tensor,
             manager_ctx: ptr::null_mut(),
-            deleter: Some(delete::<T>),
+            deleter: Some(delete::<Option<T>>),
         };
         let (managed, held) = hold(managed, self.dims, keep);
         // SAFETY: it was just made, and is nobody else's.
@@ -325,10 +332,11 @@ impl View {
                 Box::from_raw((*managed).manager_ctx.cast::<Held<DLManagedTensorVersioned, T>>())
             });
         }
+        let keep = self.needs(keep);
         let managed = DLManagedTensorVersioned {
             version: DLPackVersion { major: 1, minor: 0 },
             manager_ctx: ptr::null_mut(),
-            deleter: Some(delete::<T>),
+            deleter: Some(delete::<Option<T>>),
             flags,
             dl_tensor: self.tensor,
         };

@@ -178,6 +178,26 @@ fn a_tensor_outlives_its_subscriber() {
 }
 
 #[test]
+fn an_empty_tensor_holds_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let (subscriber, publisher) = (subscriber(root.path()), publisher(root.path()));
+    let next = || {
+        publisher.publish(&[]).unwrap();
+        subscriber.try_receive().unwrap().unwrap()
+    };
+    let make = |_| {
+        let older = next().into_dlpack(&[0], DLDataType::U8).unwrap();
+        (Tensor(older), next().into_dlpack_versioned(&[0], DLDataType::U8).unwrap())
+    };
+    let made: Vec<_> = (0..2 * HOLDS).map(make).collect();
+    for (older, newer) in made {
+        older.end();
+        // SAFETY: its only end.
+        unsafe { newer.as_ref().deleter.unwrap()(newer.as_ptr()) };
+    }
+}
+
+#[test]
 fn a_loan_is_filled_as_a_tensor() {
     let root = tempfile::tempdir().unwrap();
     let (subscriber, publisher) = (subscriber(root.path()), publisher(root.path()));

@@ -1288,7 +1288,7 @@ void shm_sample_release(struct shm_sample *sample);
  *
  * On SHM_OK the sample has become the tensor's, and `*tensor` is the caller's, to be used or passed on. One call of its
  * deleter ends it, from any thread, also while the subscriber is destroyed and after that: that releases the sample, which
- * takes one of the subscriber's holds until then. Otherwise the sample is as it was, and the caller's. The tensor mustn't be
+ * takes one of the subscriber's holds until then, unless it is empty. Otherwise the sample is as it was, and the caller's. The tensor mustn't be
  * written to, which this form can't say: a write ends the process. Its data is aligned to 64 bytes. `type` is only read during
  * the call. No other thread uses the sample meanwhile.
  *
