@@ -4,6 +4,7 @@
 import gc
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -170,6 +171,14 @@ class Tensors(unittest.TestCase):
                 taken = numpy.from_dlpack(self.receive((lying.nbytes,), shm.UINT8))
                 self.assertEqual(taken.tobytes(), numpy.ascontiguousarray(lying).tobytes())
 
+    def test_the_program_of_the_readme(self):
+        programs = re.findall(r"```python\n(.*?)```", (EXAMPLES.parent / "README.md").read_text(), re.DOTALL)
+        sent = numpy.arange(480 * 640 * 3).reshape(480, 640, 3).astype(numpy.uint8)
+        self.publisher.publish(sent)
+        names = {"shm": shm, "numpy": numpy, "subscriber": self.subscriber}
+        exec(next(text for text in programs if "numpy" in text), names)
+        self.assertTrue((names["image"] == sent).all())
+
     def test_the_example(self):
         example = subprocess.run([sys.executable, EXAMPLES / "tensors.py", "/example", "20"],
                                  capture_output=True, text=True, timeout=120)
@@ -179,6 +188,18 @@ class Tensors(unittest.TestCase):
         for n, line in enumerate(lines):
             mean = n + (255 - n) / 480
             self.assertRegex(line, rf"^received {n}: \S+ \(480, 640, 3\) uint8, last row 255, mean {mean:.2f}$")
+
+    def test_the_example_says_what_is_missing(self):
+        lacking = "numpy can't be imported (not here): pip install numpy"
+        for module, expected in (("raise ImportError('not here')", lacking),
+                                 ("__version__ = '1.24.2'", "this is NumPy 1.24.2, and to fill a message in place takes 2.2.5"),
+                                 ("__version__ = '2.2.4rc1'", "this is NumPy 2.2.4rc1, and")):
+            with tempfile.TemporaryDirectory() as folder:
+                pathlib.Path(folder, "numpy.py").write_text(module)
+                example = subprocess.run([sys.executable, EXAMPLES / "tensors.py", "/example", "2"],
+                                         env={**os.environ, "PYTHONPATH": folder}, capture_output=True, text=True, timeout=120)
+            self.assertEqual((example.returncode, example.stdout, example.stderr.count("\n")), (2, "", 1))
+            self.assertEqual(example.stderr[:len(expected)], expected)
 
 
 if __name__ == "__main__":
