@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What `examples-python/` has, as far as it needs nothing but Python, or a torch that is installed. What needs NumPy, `scripts/test.sh` tests.
 
+#[path = "support/fake_cuda.rs"]
+mod fake_cuda;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -39,6 +41,17 @@ fn run(python: &str, file: &str, environment: &[(&str, String)]) {
     command.arg(path).env("SHM_LIBRARY", library()).envs(environment.iter().cloned());
     let output = command.output().unwrap();
     assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn device_messages_are_tensors() {
+    let python = match python_with("ctypes") {
+        Ok(python) => python,
+        Err(reason) => return support::skipped(&format!("no Python with ctypes: {reason}")),
+    };
+    let before = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+    let path = format!("{}:{before}", fake_cuda::fake_driver().display());
+    run(python, "device_test.py", &[("LD_LIBRARY_PATH", path)]);
 }
 
 #[test]
