@@ -125,9 +125,16 @@ fi
 step "C and C++, built" build_c_and_cxx
 # The examples in C and C++ are run by a test in Rust, which takes them from here.
 export SHM_EXAMPLES_DIR="$PWD/$build"
+aarch64=aarch64-unknown-linux-gnu
+if [ -d "$(rustc --print target-libdir --target "$aarch64")" ]; then
+  step "code for aarch64" cargo check -p shm --target "$aarch64"
+else
+  skip "code for aarch64" "no standard library for it: rustup target add $aarch64"
+fi
 step "Rust tests" cargo nextest run --workspace --exclude shm-package-tests --no-fail-fast
 step "crash points" cargo nextest run --features crash-points --test crash --no-fail-fast
 step "mutations apply" mutations_apply
+step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps -p shm
 step "documentation's examples" cargo test --workspace --doc
 step "C and C++ tests" test_c_and_cxx
 if why=$(scripts/python.sh); then

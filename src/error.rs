@@ -13,8 +13,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The topic's name can't be used.
-    #[error("topic name {name:?}: {reason}")]
+    /// The name of a topic, a service or a function can't be used.
+    #[error("the name {name:?} can't be used: {reason}")]
     InvalidName {
         /// The name, cut to its first 64 characters.
         name: String,
@@ -70,14 +70,14 @@ pub enum Error {
         /// Which limit it was, and what can be done about it.
         reason: &'static str,
     },
-    /// Every participant entry of the topic is taken by a living publisher or subscriber.
-    #[error("all {limit} participants of the topic are taken and alive; end one, or create the topic with a larger option `participants`")]
+    /// Every participant entry of the topic, or service, is taken by a living participant.
+    #[error("all {limit} participants that it takes are there and alive; end one, or create the topic or service with a larger option `participants`")]
     NoParticipant {
         /// How many the topic has.
         limit: u32,
     },
-    /// The subscriber holds as many samples as it may.
-    #[error("all {limit} samples that this subscriber may hold are held; release one, or create the topic with a larger option `holds`")]
+    /// The subscriber holds as many samples as it may; the server as many requests, the client as many replies.
+    #[error("all {limit} that may be held at once are held; release one, or create the topic or service with a larger option `holds`")]
     NoHold {
         /// How many the topic allows.
         limit: u32,

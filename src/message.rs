@@ -144,6 +144,7 @@ mod tests {
     use crate::options::{PublisherOptions, SubscriberOptions};
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri opens no directories")]
     fn a_message_takes_what_it_needs_where_twice_as_much_is_too_much() {
         let root = tempfile::tempdir().unwrap();
         let options =

@@ -454,7 +454,7 @@ typedef struct shm_publisher_options {
      */
     size_t struct_size;
     /**
-     * The directory that holds the topics. NULL: $SHM_ROOT, else /dev/shm/shm-<uid>.
+     * The directory that holds the topics. NULL: `$SHM_ROOT`, else `/dev/shm/shm-<uid>`.
      */
     const char *root;
     /**
@@ -509,7 +509,7 @@ typedef struct shm_subscriber_options {
      */
     size_t struct_size;
     /**
-     * The directory that holds the topics. NULL: $SHM_ROOT, else /dev/shm/shm-<uid>.
+     * The directory that holds the topics. NULL: `$SHM_ROOT`, else `/dev/shm/shm-<uid>`.
      */
     const char *root;
     /**
@@ -562,7 +562,7 @@ typedef struct shm_root_options {
      */
     size_t struct_size;
     /**
-     * The directory that holds the topics. NULL: $SHM_ROOT, else /dev/shm/shm-<uid>.
+     * The directory that holds the topics. NULL: `$SHM_ROOT`, else `/dev/shm/shm-<uid>`.
      */
     const char *root;
     /**
@@ -644,7 +644,7 @@ typedef struct shm_client_options {
      */
     size_t struct_size;
     /**
-     * The directory that holds the services. NULL: $SHM_ROOT, else /dev/shm/shm-<uid>.
+     * The directory that holds the services. NULL: `$SHM_ROOT`, else `/dev/shm/shm-<uid>`.
      */
     const char *root;
     /**
@@ -707,7 +707,7 @@ typedef struct shm_server_options {
      */
     size_t struct_size;
     /**
-     * The directory that holds the services. NULL: $SHM_ROOT, else /dev/shm/shm-<uid>.
+     * The directory that holds the services. NULL: `$SHM_ROOT`, else `/dev/shm/shm-<uid>`.
      */
     const char *root;
     /**

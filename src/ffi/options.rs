@@ -27,7 +27,7 @@ const LARGEST: usize = 4096;
 pub struct ShmPublisherOptions {
     /// sizeof(shm_publisher_options), set by `shm_publisher_options_init`.
     pub struct_size: usize,
-    /// The directory that holds the topics. NULL: $SHM_ROOT, else /dev/shm/shm-<uid>.
+    /// The directory that holds the topics. NULL: `$SHM_ROOT`, else `/dev/shm/shm-<uid>`.
     pub root: *const c_char,
     /// How many messages the topic keeps at least: a power of two from 2 to 1,048,576. 0: as it has them, 64 when made.
     pub capacity: u32,
@@ -108,7 +108,7 @@ impl ShmPublisherOptions {
 pub struct ShmSubscriberOptions {
     /// sizeof(shm_subscriber_options), set by `shm_subscriber_options_init`.
     pub struct_size: usize,
-    /// The directory that holds the topics. NULL: $SHM_ROOT, else /dev/shm/shm-<uid>.
+    /// The directory that holds the topics. NULL: `$SHM_ROOT`, else `/dev/shm/shm-<uid>`.
     pub root: *const c_char,
     /// How many messages the topic keeps at least: a power of two from 2 to 1,048,576. 0: as it has them, 64 when made.
     pub capacity: u32,
@@ -187,7 +187,7 @@ impl ShmSubscriberOptions {
 pub struct ShmRootOptions {
     /// sizeof(shm_root_options), set by `shm_root_options_init`.
     pub struct_size: usize,
-    /// The directory that holds the topics. NULL: $SHM_ROOT, else /dev/shm/shm-<uid>.
+    /// The directory that holds the topics. NULL: `$SHM_ROOT`, else `/dev/shm/shm-<uid>`.
     pub root: *const c_char,
     /// 1: the members of `group` share the topics. 0: they are this user's alone, and `group` must be 0.
     pub has_group: u32,

@@ -17,7 +17,7 @@ use std::ptr;
 pub struct ShmClientOptions {
     /// sizeof(shm_client_options), set by `shm_client_options_init`.
     pub struct_size: usize,
-    /// The directory that holds the services. NULL: $SHM_ROOT, else /dev/shm/shm-<uid>.
+    /// The directory that holds the services. NULL: `$SHM_ROOT`, else `/dev/shm/shm-<uid>`.
     pub root: *const c_char,
     /// How many requests the service's queue takes at least: a power of two from 2 to 1,048,576. 0: as it has them, 256 when made.
     pub capacity: u32,
@@ -109,7 +109,7 @@ impl ShmClientOptions {
 pub struct ShmServerOptions {
     /// sizeof(shm_server_options), set by `shm_server_options_init`.
     pub struct_size: usize,
-    /// The directory that holds the services. NULL: $SHM_ROOT, else /dev/shm/shm-<uid>.
+    /// The directory that holds the services. NULL: `$SHM_ROOT`, else `/dev/shm/shm-<uid>`.
     pub root: *const c_char,
     /// How many requests the service's queue takes at least: a power of two from 2 to 1,048,576. 0: as it has them, 256 when made.
     pub capacity: u32,

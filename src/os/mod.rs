@@ -40,12 +40,12 @@ pub(crate) fn coarse_now() -> std::time::Duration {
 
 /// Bytes of a core's L2 and of the L3, as far as the C library knows them.
 pub(crate) fn cache_sizes() -> Option<(usize, usize)> {
-    #[cfg(target_env = "gnu")]
+    #[cfg(all(target_env = "gnu", not(miri)))]
     let [l2, l3] = [libc::_SC_LEVEL2_CACHE_SIZE, libc::_SC_LEVEL3_CACHE_SIZE].map(|name| {
         // SAFETY: always; it only answers, with 0 or less where it doesn't know.
         unsafe { libc::sysconf(name) }
     });
-    #[cfg(not(target_env = "gnu"))]
+    #[cfg(any(miri, not(target_env = "gnu")))]
     let [l2, l3] = [0, 0];
     usize::try_from(l2).ok().zip(usize::try_from(l3).ok()).filter(|&(l2, l3)| l2 > 0 && l3 > 0)
 }

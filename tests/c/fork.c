@@ -16,7 +16,7 @@ struct handles {
 struct service_handles {
     shm_client *client;
     shm_server *server;
-    shm_request_loan *loan;
+    shm_request_loan *loan, *other_loan;
     shm_pending *pending, *asked;
     shm_reply *reply;
     shm_request *request;
@@ -87,6 +87,7 @@ static void child_of_services(struct service_handles ours) {
     CHECK_STATUS(shm_reply_loan_create(ours.request, 1, &reply_loan), SHM_ERR_FORKED);
     CHECK_STATUS(shm_reply_loan_resize(ours.reply_loan, 1 << 20), SHM_ERR_FORKED);
     CHECK_STATUS(shm_reply_loan_send_part(ours.reply_loan), SHM_ERR_FORKED);
+    CHECK_STATUS(shm_reply_loan_send_part_timeout(ours.reply_loan, 0), SHM_ERR_FORKED);
     CHECK_STATUS(shm_reply_loan_send(ours.reply_loan), SHM_ERR_FORKED);
     CHECK(loan == NULL && pending == NULL && reply == NULL && request == NULL && reply_loan == NULL);
 
@@ -96,6 +97,9 @@ static void child_of_services(struct service_handles ours) {
     CHECK(shm_reply_size(ours.reply) == 1 && shm_reply_loan_size(ours.reply_loan) == 1);
     CHECK(shm_request_loan_data(ours.loan) != NULL && shm_request_data(ours.request) != NULL);
     CHECK(shm_reply_data(ours.reply) != NULL && shm_reply_loan_data(ours.reply_loan) != NULL);
+    /* Ends the loan. */
+    CHECK_STATUS(shm_request_loan_call(ours.other_loan, 0, &reply), SHM_ERR_FORKED);
+    CHECK(reply == NULL);
     shm_client_destroy(ours.client);
     shm_server_destroy(ours.server);
     shm_request_loan_destroy(ours.loan);
@@ -136,6 +140,7 @@ static void services(void) {
     *(char *)shm_reply_loan_data(ours.reply_loan) = '2';
     ours.pending = send_number(ours.client, 3);
     CHECK_STATUS(shm_client_loan(ours.client, sizeof(uint64_t), &ours.loan), SHM_OK);
+    CHECK_STATUS(shm_client_loan(ours.client, 1, &ours.other_loan), SHM_OK);
 
     pid_t pid = forked();
     if (pid == 0) {
@@ -156,6 +161,7 @@ static void services(void) {
     CHECK_STATUS(shm_request_reply(next_request(ours.server), &number, sizeof number), SHM_OK);
     CHECK(number_replied(ours.pending) == 4);
     CHECK_STATUS(shm_request_loan_send(ours.loan, &ours.pending), SHM_OK);
+    shm_request_loan_destroy(ours.other_loan);
     shm_pending_destroy(ours.pending);
     shm_server_destroy(ours.server);
     shm_client_destroy(ours.client);

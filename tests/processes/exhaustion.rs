@@ -41,7 +41,7 @@ fn the_last_entry_is_taken() {
     let options = PublisherOptions { participants: 2, ..publishing(root.path()) };
     let publisher = Publisher::with_options(TOPIC, &options).unwrap();
     let subscriber = root.subscriber(TOPIC);
-    let words = ["all 2 participants of the topic", "end one", "`participants`"];
+    let words = ["all 2 participants that it takes", "end one", "`participants`"];
     for byte in 0..3 {
         let (publishing, subscribing) = (publishing(root.path()), subscribing(root.path()));
         words_of(Publisher::with_options(TOPIC, &publishing), &words);
@@ -64,7 +64,7 @@ fn the_last_hold_is_taken() {
     for byte in 0..50 {
         exchange(&publisher, &modest, byte);
         if held.len() == 2 {
-            let words = ["all 2 samples", "release one", "`holds`"];
+            let words = ["all 2 that may be held", "release one", "`holds`"];
             words_of(greedy.try_receive(), &words);
             words_of(greedy.receive(), &words);
             held.pop_front();
@@ -286,8 +286,8 @@ fn a_name_that_cannot_be_says_why() {
     let root = Root::new();
     let long = "x".repeat(10 << 10);
     for (name, words) in [
-        ("", ["topic name \"\"", "empty", "one character"]),
-        ("a\0b", ["topic name \"a\\0b\"", "NUL byte", "leave that out"]),
+        ("", ["the name \"\"", "empty", "one character"]),
+        ("a\0b", ["the name \"a\\0b\"", "NUL byte", "leave that out"]),
         (&long, [&long[..64], "longer than 255 bytes", "shorten it"]),
     ] {
         words_of(Publisher::with_options(name, &publishing(root.path())), &words);
