@@ -50,7 +50,7 @@ class Tensors(unittest.TestCase):
     def all_holds_are_free(self):
         held = [self.take(n) for n in range(HOLDS)]
         self.publisher.publish(numpy.zeros(4, numpy.int32))
-        with self.assertRaisesRegex(shm.Error, "all 8 samples"):
+        with self.assertRaisesRegex(shm.Error, "all 8 that may be held"):
             self.receive()
         self.assertEqual([array[3] for array in held], list(range(HOLDS)))
         del held
@@ -75,7 +75,7 @@ class Tensors(unittest.TestCase):
             views.append(array[::2])
             del array
         self.publisher.publish(numpy.zeros(4, numpy.int32))
-        with self.assertRaisesRegex(shm.Error, "all 8 samples"):
+        with self.assertRaisesRegex(shm.Error, "all 8 that may be held"):
             self.receive()
         self.assertEqual([view.tolist() for view in views], [[n, n] for n in range(HOLDS)])
         views.pop()
