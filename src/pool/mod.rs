@@ -14,6 +14,8 @@
 //! that are wholly free; recover dead participants, who may hold chunks; evict this publisher's oldest message, unless a reliable
 //! subscriber has yet to read it (I7).
 //! Only then it is an error, and everything that was published and held is as it was, but for what was evicted.
+//!
+//! In a service a request or a reply that was sent is followed by the first of these, if that may spare the next loan the time (`prepare`).
 
 mod class;
 mod orphan;
@@ -44,7 +46,7 @@ const LARGER: u64 = 4;
 /// both cost system calls.
 const SCARCE_ROUNDS: u64 = 256;
 /// However large the chunks are, up to the largest segment.
-const SMALLEST_BATCH: u64 = 4;
+const SMALLEST_BATCH: u64 = 8;
 /// What one reclaim should yield, so that looking at every subscriber's holds is spread over many messages.
 const BATCH_BYTES: u64 = 64 << 10;
 
@@ -132,6 +134,8 @@ pub(crate) struct Pool {
     segments: Vec<Option<Segment>>,
     classes: Vec<Class>,
     retiring: Retiring,
+    /// How many chunks the last reclaim found held.
+    held_back: usize,
     /// Of a service: lent in the order of their addresses, or at equal distances, chunks look like a stream to the reader's processor, which
     /// fetches those that are about to be written, too: a sixth of a call's time. A topic's messages are better beside each other: who
     /// reads one reads the next.
@@ -154,6 +158,7 @@ impl Pool {
             segments: Vec::new(),
             classes: Vec::new(),
             retiring: Retiring::default(),
+            held_back: 0,
             scattered: topic.geometry().calls > 0,
             budget,
             used: 0,
@@ -177,18 +182,29 @@ impl Pool {
         }
     }
 
-    /// Does what the next loan of `payload` bytes, a class's size, would have to do, now that nobody waits for it: looks for free chunks
-    /// when there are none, and starts to bring the first one into the cache.
+    /// Does for the next loan of `payload` bytes, a class's size, what it would have to do itself, now that nobody waits for it: takes back
+    /// what can be taken back when there is no free chunk, and starts to bring the first one into the cache. Makes no memory: that is for
+    /// a loan that there is.
     #[inline]
     pub(crate) fn prepare(&mut self, topic: &Topic, payload: usize) {
         let index = self.classes.iter().position(|class| class.payload == payload as u64);
         let Some(index) = index else { return };
         if self.classes[index].free.is_empty() {
-            // A failure here is the next loan's to report.
-            let _ = self.refill(topic, index);
+            self.reclaim_batch(topic, index);
         }
         if let Some(next) = self.classes[index].free.last() {
             fetch_to_write(next.start);
+        }
+    }
+
+    /// Reclaims if that may give what a loan would be content with, but for the chunk that was just sent: otherwise the loan would only
+    /// look once more.
+    #[cold]
+    #[inline(never)]
+    fn reclaim_batch(&mut self, topic: &Topic, class: usize) {
+        let retired = self.retiring.limbo().len().saturating_sub(self.held_back);
+        if retired as u64 + 1 >= self.batch(topic, class).max(2) {
+            self.reclaim(topic);
         }
     }
 
@@ -246,28 +262,22 @@ impl Pool {
 
     fn reclaim(&mut self, topic: &Topic) -> usize {
         let Pool { segments, classes, retiring, .. } = self;
-        retiring.reclaim(topic.ring(), topic, |id| free_into(segments, classes, id))
+        let freed = retiring.reclaim(topic.ring(), topic, |id| free_into(segments, classes, id));
+        self.held_back = retiring.limbo().len();
+        freed
     }
 
     #[cold]
     #[inline(never)]
     fn loan_slow(&mut self, topic: &Topic, class: usize) -> Result<Chunk> {
-        self.refill(topic, class)?;
-        match self.pop(class) {
-            Some(chunk) => Ok(chunk),
-            None => self.loan_scarce(topic, class),
-        }
-    }
-
-    /// Finds free chunks for a class that has none, at no cost to anybody: there may be none.
-    #[cold]
-    #[inline(never)]
-    fn refill(&mut self, topic: &Topic, class: usize) -> Result<()> {
         self.reclaim(topic);
         if (self.classes[class].free.len() as u64) < self.batch(topic, class) {
             self.try_grow(topic, class)?;
         }
-        Ok(())
+        match self.pop(class) {
+            Some(chunk) => Ok(chunk),
+            None => self.loan_scarce(topic, class),
+        }
     }
 
     fn pop(&mut self, class: usize) -> Option<Chunk> {

@@ -54,7 +54,7 @@ public:
     // SIGKILL, reaped. It must have been alive.
     void kill() {
         const int status = end();
-        if (!WIFSIGNALED(status)) {
+        if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) {
             throw std::runtime_error("a process to be killed ended before, with status " + std::to_string(status));
         }
     }

@@ -204,6 +204,14 @@ fn full(victim: &mut Victim) {
     while let Ok(()) = victim.calling().try_send(Id { publisher: 999, sequence: 0 }) {}
 }
 
+/// A client has said that it waits for room.
+fn waited_for_room(victim: &mut Victim) {
+    full(victim);
+    let waited = victim.calling().client.call_timeout(&[0; SMALL], Duration::from_millis(2));
+    assert!(waited.unwrap().is_none());
+    victim.serve();
+}
+
 /// With a call of its own in each state, and others' calls claimed and answered.
 fn in_the_middle(victim: &mut Victim) {
     victim.serve();
@@ -255,6 +263,9 @@ pub const ALL: &[Operation] = &[
     }),
     // Serving.
     operation("take a request", Around::Service, Victim::serve, |v| assert!(v.serving().take())),
+    operation("take a request where others wait for room", Around::Service, waited_for_room, |v| {
+        assert!(v.serving().take())
+    }),
     operation("pass over what was cancelled", Around::Service, cancelled_first, |v| {
         assert!(!v.serving().take())
     }),

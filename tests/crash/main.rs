@@ -174,6 +174,7 @@ const STEPPED: &[(&str, u64)] = &[
     ("gc among the living", 40),
     ("send", 40),
     ("take a request", 40),
+    ("take a request where others wait for room", 20),
     ("reply", 40),
     ("take a reply", 40),
     ("reply with a stream", 20),

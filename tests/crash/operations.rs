@@ -220,13 +220,14 @@ pub const NOTHING: fn(&mut Victim) = |_| ();
 pub const SLOW: &str = "sleep until the dead are looked for";
 /// Those that wait for a time, and so sleep once, or more often, or on a busy machine not at all; and those that look for the dead only when the
 /// last look is some time ago.
-pub const TIMED: [&str; 6] = [
+pub const TIMED: [&str; 7] = [
     SLOW,
     "receive nothing and sleep",
     "take nothing and sleep",
     "wait for a reply, and sleep",
     "wait for a reply, as a task",
     "send where the queue is full",
+    "take a request where others wait for room",
 ];
 
 /// With topics.
