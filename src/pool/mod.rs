@@ -45,8 +45,10 @@ const LARGER: u64 = 4;
 /// How many scarce loans go by between two looks for dead participants, or for room on a file system that was full:
 /// both cost system calls.
 const SCARCE_ROUNDS: u64 = 256;
-/// However large the chunks are, up to the largest segment.
-const SMALLEST_BATCH: u64 = 8;
+/// However large the chunks are, up to the largest segment ...
+const SMALLEST_BATCH: u64 = 4;
+/// ... also in a service, where a look at the other side's holds, which is about to change them, takes a tenth of a call.
+const SMALLEST_BATCH_OF_CALLS: u64 = 8;
 /// What one reclaim should yield, so that looking at every subscriber's holds is spread over many messages.
 const BATCH_BYTES: u64 = 64 << 10;
 
@@ -136,10 +138,7 @@ pub(crate) struct Pool {
     retiring: Retiring,
     /// How many chunks the last reclaim found held.
     held_back: usize,
-    /// Of a service: lent in the order of their addresses, or at equal distances, chunks look like a stream to the reader's processor, which
-    /// fetches those that are about to be written, too: a sixth of a call's time. A topic's messages are better beside each other: who
-    /// reads one reads the next.
-    scattered: bool,
+    is_of_service: bool,
     budget: u64,
     used: u64,
     /// Loans that found neither a free chunk nor room.
@@ -159,7 +158,7 @@ impl Pool {
             classes: Vec::new(),
             retiring: Retiring::default(),
             held_back: 0,
-            scattered: topic.geometry().calls > 0,
+            is_of_service: topic.geometry().calls > 0,
             budget,
             used: 0,
             scarce: 0,
@@ -293,7 +292,8 @@ impl Pool {
         }
         let ring = u64::from(topic.geometry().capacity) / 4;
         let wanted = ring.max(4 * topic.subscribers().count() as u64);
-        wanted.min((BATCH_BYTES / stride).max(SMALLEST_BATCH)).max(1)
+        let smallest = if self.is_of_service { SMALLEST_BATCH_OF_CALLS } else { SMALLEST_BATCH };
+        wanted.min((BATCH_BYTES / stride).max(smallest)).max(1)
     }
 
     /// The budget or the file system is exhausted: take what costs somebody something.
@@ -494,12 +494,14 @@ impl Pool {
         let class = self.class(mapped.payload_size());
         self.used += mapped.size();
         self.classes[class].total += u64::from(mapped.count());
-        // Lowest index on top; or a chunk's neighbours as long after it as can be.
+        // Lowest index on top: who reads a message reads the next.
         let first = self.classes[class].free.len();
         self.classes[class].free.extend(free.filter_map(|index| {
             Some(Free { id: ChunkId::new(segment, index), start: mapped.chunk(index)? })
         }));
-        if self.scattered {
+        // Calls in the order of their addresses, or at equal distances, look like a stream to the reader's processor, which fetches those that
+        // are about to be written, too: a sixth of a call's time. So a chunk's neighbours come as long after it as can be.
+        if self.is_of_service {
             self.classes[class].free[first..].sort_unstable_by_key(|free| free.id.index().reverse_bits());
         }
         self.classes[class].free[first..].reverse();
