@@ -196,10 +196,11 @@ fn a_part_waits_for_its_client_until_the_deadline() {
     let from = Instant::now();
     assert_eq!(request.send_part_timeout(b"2", SHORT).unwrap(), None);
     let request = request.finish_timeout(SHORT).unwrap().expect_err("the client took nothing");
+    let request = request.fail_timeout(1, "no", SHORT).unwrap().expect_err("the client took nothing");
     let mut loan = request.loan(1).unwrap();
     loan[0] = b'2';
     let loan = loan.send_part_timeout(SHORT).unwrap().expect_err("the client took nothing");
-    assert!(from.elapsed() >= 3 * SHORT);
+    assert!(from.elapsed() >= 4 * SHORT);
     assert_eq!(&*pending.next().unwrap().unwrap(), b"1");
     let sent = loan.send_part_timeout(Duration::ZERO).unwrap();
     let request = sent.expect("it took the first one").expect("nobody has cancelled it");
@@ -215,10 +216,23 @@ fn a_part_waits_for_its_client_until_the_deadline() {
 }
 
 #[test]
+fn a_stream_fails_within_its_time() {
+    let root = Root::new();
+    let (server, client) = (server(&root), client(&root));
+    let mut pending = client.send(b"all").unwrap();
+    let mut request = server.receive().unwrap();
+    assert!(request.send_part(b"1").unwrap());
+    assert_eq!(&*pending.next().unwrap().unwrap(), b"1");
+    assert!(request.fail_timeout(7, "no more", Duration::ZERO).unwrap().expect("it took the part"));
+    let failed = pending.next().map(|reply| reply.is_some());
+    assert!(matches!(&failed, Err(Error::Remote { code: 7, message }) if message == "no more"), "{failed:?}");
+}
+
+#[test]
 fn a_wait_with_a_part_ends_when_nobody_wants_it() {
     let root = Root::new();
     let server = server(&root);
-    for way in 0..6 {
+    for way in 0..8 {
         let root = &root;
         std::thread::scope(|scope| {
             let (waits, wait) = std::sync::mpsc::channel();
@@ -242,6 +256,7 @@ fn a_wait_with_a_part_ends_when_nobody_wants_it() {
             let is_over = match way / 2 {
                 0 => request.send_part_timeout(b"2", LONG).unwrap() == Some(false),
                 1 => matches!(request.finish_timeout(LONG).unwrap(), Ok(false)),
+                2 => matches!(request.fail_timeout(1, "no", LONG).unwrap(), Ok(false)),
                 _ => matches!(request.loan(1).unwrap().send_part_timeout(LONG).unwrap(), Ok(None)),
             };
             drop(waits);

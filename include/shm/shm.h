@@ -1676,6 +1676,20 @@ int32_t shm_request_fail(struct shm_request *request,
                          const char *message);
 
 /**
+ * Replies that the function failed, as `shm_request_fail`, but after `shm_request_send_part` waits for the client no longer than
+ * `timeout_ns` nanoseconds.
+ *
+ * On SHM_OK and SHM_CANCELLED the request has ended. Otherwise it is as it was, and still the caller's. One thread at a time.
+ *
+ * Outcomes: SHM_TIMED_OUT when the client hadn't taken the reply before in that time; SHM_CANCELLED. Errors: those of
+ * `shm_request_reply`.
+ */
+int32_t shm_request_fail_timeout(struct shm_request *request,
+                                 int32_t code,
+                                 const char *message,
+                                 uint64_t timeout_ns);
+
+/**
  * Sends a copy of the `size` bytes at `data` as one of several replies; the last is followed by `shm_request_finish` or
  * `shm_request_fail`.
  *

@@ -155,14 +155,45 @@ pub unsafe extern "C" fn shm_request_fail(
     message: *const c_char,
 ) -> i32 {
     guard(|| {
-        let message = match message.is_null() {
-            true => Cow::default(),
-            // SAFETY: C2.
-            false => unsafe { CStr::from_ptr(message) }.to_string_lossy(),
-        };
+        // SAFETY: C2.
+        let message = unsafe { words(message) };
         // SAFETY: C1, C3.
-        unsafe { end_with(request, |held| held.try_fail(code, &message).map(Some)) }
+        unsafe { end_with(request, |held| held.fail_until(code, &message, None)) }
     })
+}
+
+/// Replies that the function failed, as `shm_request_fail`, but after `shm_request_send_part` waits for the client no longer than
+/// `timeout_ns` nanoseconds.
+///
+/// On SHM_OK and SHM_CANCELLED the request has ended. Otherwise it is as it was, and still the caller's. One thread at a time.
+///
+/// Outcomes: SHM_TIMED_OUT when the client hadn't taken the reply before in that time; SHM_CANCELLED. Errors: those of
+/// `shm_request_reply`.
+#[no_mangle]
+pub unsafe extern "C" fn shm_request_fail_timeout(
+    request: *mut ShmRequest,
+    code: i32,
+    message: *const c_char,
+    timeout_ns: u64,
+) -> i32 {
+    guard(|| {
+        // SAFETY: C2.
+        let message = unsafe { words(message) };
+        // SAFETY: C1, C3.
+        unsafe { end_with(request, |held| held.fail_until(code, &message, deadline(timeout_ns))) }
+    })
+}
+
+/// What `message` says; NULL says nothing.
+///
+/// # Safety
+/// `message` is NULL, or a string that stays for `'a`.
+unsafe fn words<'a>(message: *const c_char) -> Cow<'a, str> {
+    match message.is_null() {
+        true => Cow::default(),
+        // SAFETY: the caller's.
+        false => unsafe { CStr::from_ptr(message) }.to_string_lossy(),
+    }
 }
 
 /// Sends a copy of the `size` bytes at `data` as one of several replies; the last is followed by `shm_request_finish` or

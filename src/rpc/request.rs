@@ -66,15 +66,39 @@ impl<'a> Request<'a> {
     /// # Errors
     /// Those of [`loan`](Self::loan): the request is given up then.
     pub fn fail(mut self, code: i32, message: &str) -> Result<bool> {
-        self.try_fail(code, message)
+        self.fail_until(code, message, None).map(ended)
     }
 
-    /// The same; on an error the request isn't given up.
-    pub(crate) fn try_fail(&mut self, code: i32, message: &str) -> Result<bool> {
+    /// The same, but after [`send_part`](Self::send_part) waits no longer than `timeout`, and gives the request back when the client
+    /// hadn't taken the part in that time.
+    ///
+    /// # Errors
+    /// Those of [`fail`](Self::fail).
+    pub fn fail_timeout(
+        mut self,
+        code: i32,
+        message: &str,
+        timeout: Duration,
+    ) -> Result<std::result::Result<bool, Self>> {
+        let failed = self.fail_until(code, message, Instant::now().checked_add(timeout))?;
+        Ok(failed.ok_or(self))
+    }
+
+    /// The same; on an error the request isn't given up. `None`: not until `deadline`.
+    pub(crate) fn fail_until(
+        &mut self,
+        code: i32,
+        message: &str,
+        deadline: Option<Instant>,
+    ) -> Result<Option<bool>> {
+        let wanted = self.wait_until_wanted(deadline)?;
+        if wanted != Some(true) {
+            return Ok(wanted);
+        }
         let mut draft = self.draft(4 + message.len())?;
         draft[..4].copy_from_slice(&code.to_le_bytes());
         draft[4..].copy_from_slice(message.as_bytes());
-        self.send(draft, Info::ERROR)
+        Ok(Some(self.answer(draft, Info::ERROR)))
     }
 
     /// Sends a copy of `part` as one of several replies; waits until the client has taken the one before. False: the call is over.

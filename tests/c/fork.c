@@ -80,6 +80,7 @@ static void child_of_services(struct service_handles ours) {
     CHECK_STATUS(shm_server_receive_timeout(ours.server, 0, &request), SHM_ERR_FORKED);
     CHECK_STATUS(shm_request_reply(ours.request, "x", 1), SHM_ERR_FORKED);
     CHECK_STATUS(shm_request_fail(ours.request, 1, "x"), SHM_ERR_FORKED);
+    CHECK_STATUS(shm_request_fail_timeout(ours.request, 1, "x", 0), SHM_ERR_FORKED);
     CHECK_STATUS(shm_request_send_part(ours.request, "x", 1), SHM_ERR_FORKED);
     CHECK_STATUS(shm_request_send_part_timeout(ours.request, "x", 1, 0), SHM_ERR_FORKED);
     CHECK_STATUS(shm_request_finish(ours.request), SHM_ERR_FORKED);

@@ -99,6 +99,7 @@ static void calls_on_no_service(void) {
     CHECK_STATUS(shm_request_send_part_timeout(NULL, "x", 1, 0), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_finish(NULL), SHM_ERR_NULL);
     CHECK_STATUS(shm_request_finish_timeout(NULL, 0), SHM_ERR_NULL);
+    CHECK_STATUS(shm_request_fail_timeout(NULL, 1, "x", 0), SHM_ERR_NULL);
     CHECK_STATUS(shm_reply_loan_create(NULL, 1, &reply_loan), SHM_ERR_NULL);
     CHECK_STATUS(shm_reply_loan_resize(NULL, 1), SHM_ERR_NULL);
     CHECK_STATUS(shm_reply_loan_send_part(NULL), SHM_ERR_NULL);

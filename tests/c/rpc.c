@@ -341,6 +341,7 @@ static void parts_in_time(void) {
     CHECK_STATUS(shm_request_send_part_timeout(request, "x", 1, 0), SHM_TIMED_OUT);
     CHECK_STATUS(shm_request_send_part_timeout(request, "x", 1, 1000000), SHM_TIMED_OUT);
     CHECK_STATUS(shm_request_finish_timeout(request, 1000000), SHM_TIMED_OUT);
+    CHECK_STATUS(shm_request_fail_timeout(request, 1, "x", 1000000), SHM_TIMED_OUT);
     shm_reply_loan *loan = NULL;
     CHECK_STATUS(shm_reply_loan_create(request, 1, &loan), SHM_OK);
     memcpy(shm_reply_loan_data(loan), "2", 1);
@@ -369,6 +370,14 @@ static void parts_in_time(void) {
     CHECK_STATUS(shm_reply_loan_send_part(loan), SHM_CANCELLED);
     CHECK_STATUS(shm_request_send_part_timeout(request, "x", 1, TEN_SECONDS), SHM_CANCELLED);
     CHECK_STATUS(shm_request_finish_timeout(request, TEN_SECONDS), SHM_CANCELLED);
+
+    pending = send_number(client, 1);
+    request = next_request(server);
+    CHECK_STATUS(shm_request_send_part(request, "1", 1), SHM_OK);
+    shm_reply_release(next_reply(pending));
+    CHECK_STATUS(shm_request_fail_timeout(request, 7, NULL, TEN_SECONDS), SHM_OK);
+    CHECK_STATUS(shm_pending_try_reply(pending, &none), SHM_ERR_REMOTE);
+    shm_pending_destroy(pending);
     shm_server_destroy(server);
     shm_client_destroy(client);
 }

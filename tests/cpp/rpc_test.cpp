@@ -196,6 +196,8 @@ TEST(parts_in_time) {
     CHECK_EQUAL(request.send_part_for("1", 1, 0ms), shm::status::ok);
     CHECK_EQUAL(request.send_part_for("2", 1, 1ms), shm::status::timed_out);
     CHECK_EQUAL(request.finish_for(1ms), shm::status::timed_out);
+    CHECK_EQUAL(request.fail_for(1, "no", 1ms), shm::status::timed_out);
+    CHECK(request);
     shm::reply_loan part = request.loan(1).value();
     std::memcpy(part.data(), "2", 1);
     CHECK_EQUAL(part.send_part_for(1ms).status(), shm::status::timed_out);

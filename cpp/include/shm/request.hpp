@@ -92,6 +92,14 @@ public:
         return ended(shm_request_fail(handle_.get(), code, message.c_str()));
     }
 
+    /// The same, after `send_part` waiting for the client up to `timeout`: `timed_out` when it hadn't taken
+    /// the one before by then. The request is what it was then.
+    template <typename Rep, typename Period>
+    [[nodiscard]] shm::status fail_for(std::int32_t code, const std::string& message,
+                                       std::chrono::duration<Rep, Period> timeout) noexcept {
+        return ended(shm_request_fail_timeout(handle_.get(), code, message.c_str(), detail::nanoseconds(timeout)));
+    }
+
     /// Sends a copy of the `size` bytes at `data` as one of several replies; the last is followed by
     /// `finish` or `fail`. Waits until the client has taken the one before. The request goes on,
     /// whatever is returned. Fails as `loan` does.
