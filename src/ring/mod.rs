@@ -49,7 +49,7 @@ mod writer;
 #[cfg(all(test, loom))]
 mod gate_models;
 #[cfg(all(test, loom))]
-mod models;
+pub(crate) mod models;
 #[cfg(all(test, not(loom), not(miri)))]
 mod stress;
 #[cfg(all(test, not(loom)))]

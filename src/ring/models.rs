@@ -21,6 +21,22 @@ pub(super) struct Shared {
     tail: Word,
     pub(super) holds: Vec<Word>,
     payloads: Vec<UnsafeCell<u64>>,
+    steps: Steps,
+}
+
+/// Where the order of the threads matters. Loom tries another order of two accesses when they conflict, but it looks only at the last one
+/// before, and that may be the thread's own: a compare-and-swap of what it has just read hides that somebody else read it before. Every
+/// two steps conflict. They order nothing.
+pub(crate) struct Steps(Word);
+
+impl Steps {
+    pub(crate) fn new() -> Self {
+        Steps(Word::new(0))
+    }
+
+    pub(crate) fn step(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 // SAFETY: loom's cells report any access that isn't exclusive.
@@ -35,10 +51,12 @@ impl Shared {
             tail: Word::new(0),
             holds: (0..subscribers).map(|_| Word::new(0)).collect(),
             payloads: (0..chunks).map(|_| UnsafeCell::new(0)).collect(),
+            steps: Steps::new(),
         })
     }
 
     pub(super) fn ring(&self) -> Ring<'_> {
+        self.steps.step();
         Ring::new(&self.slots, &self.tail)
     }
 }

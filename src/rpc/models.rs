@@ -13,6 +13,7 @@ use loom::thread;
 
 use super::call::{fail_calls, named_by, Call, CallId, Failure, Stage, State, WORDS};
 use super::queue::{Queue, Taken};
+use crate::ring::models::Steps;
 use crate::ring::{ChunkId, Ring};
 use crate::sleep::{sleep_together, sleep_until, wake_any, wake_gate, wake_one};
 use crate::sync::{barrier_after_rmw, fence, Ordering, Word};
@@ -30,21 +31,6 @@ struct Shared {
     /// The client's chunks, then those of the servers.
     payloads: Vec<UnsafeCell<u64>>,
     steps: Steps,
-}
-
-/// Where the order of the threads matters. Loom tries another order of two accesses when they conflict, but it looks only at the last one
-/// before, and that may be the thread's own: a compare-and-swap of what it has just read hides that somebody else read it before. Every
-/// two steps conflict. They order nothing.
-pub(super) struct Steps(Word);
-
-impl Steps {
-    pub(super) fn new() -> Self {
-        Steps(Word::new(0))
-    }
-
-    pub(super) fn step(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 // SAFETY: loom's cells report any access that isn't exclusive.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::call::{named_by, Call, CallId, Stage, State, WORDS};
-use super::models::{explore, Steps};
+use super::models::explore;
 use super::queue::{Queue, Taken};
+use crate::ring::models::Steps;
 use crate::ring::{ChunkId, Refused, Ring};
 use crate::sync::{Ordering, Word};
 
