@@ -25,7 +25,9 @@ mod races;
 mod readonly;
 mod reliable;
 mod rpc;
+mod rpc_full_queue;
 mod rpc_storm;
+mod rpc_streams;
 mod shared_group;
 mod shared_root;
 mod sharing;
@@ -76,13 +78,13 @@ const ROLES: &[support::child::Role] = &[
     ("reliable::waits", reliable::waits),
     ("rpc::calls", rpc::calls),
     ("rpc::calls_and_holds", rpc::calls_and_holds),
-    ("rpc::fills_the_queue", rpc::fills_the_queue),
     ("rpc::holds_requests", rpc::holds_requests),
-    ("rpc::sends_a_stream", rpc::sends_a_stream),
     ("rpc::serves", rpc::serves),
-    ("rpc::takes_of_a_stream", rpc::takes_of_a_stream),
+    ("rpc_full_queue::fills_the_queue", rpc_full_queue::fills_the_queue),
     ("rpc_storm::calls", rpc_storm::calls),
     ("rpc_storm::serves", rpc_storm::serves),
+    ("rpc_streams::sends_a_stream", rpc_streams::sends_a_stream),
+    ("rpc_streams::takes_of_a_stream", rpc_streams::takes_of_a_stream),
     ("shared_group::both_directions", shared_group::both_directions),
     ("shared_group::roots", shared_group::roots),
     ("shared_group::strangers", shared_group::strangers),

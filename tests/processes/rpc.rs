@@ -14,16 +14,16 @@ use crate::support::delay::Delay;
 use crate::support::payload::Id;
 use crate::support::{rounds, Root};
 
-const SERVICE: &str = "s";
+pub const SERVICE: &str = "s";
 const PARTICIPANTS: u32 = 24;
 const HOLDS: u32 = 8;
-const CALLS: u32 = 8;
+pub const CALLS: u32 = 8;
 pub const LARGEST: usize = 20_000;
-const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_secs(60);
 /// How soon a client learns that its server died, and how far behind its deadline a call may end.
 pub const SOON: Duration = Duration::from_millis(50);
 
-fn client_options(root: &Path) -> ClientOptions {
+pub fn client_options(root: &Path) -> ClientOptions {
     let (root, participants, holds, calls) = (Some(root.into()), PARTICIPANTS, HOLDS, CALLS);
     ClientOptions { root, participants, holds, calls, ..Default::default() }
 }
@@ -171,7 +171,7 @@ pub fn holds_requests(mut parent: Parent) {
     }
 }
 
-fn start_holder(root: &Root) -> Child {
+pub fn start_holder(root: &Root) -> Child {
     let mut holder = Child::start("rpc::holds_requests", &[&root.text()]);
     holder.expect("serving");
     holder
@@ -228,7 +228,7 @@ fn each_call_is_answered_once_and_rightly() {
 }
 
 /// How long it took a client to learn what became of `pending`, whose server is killed meanwhile.
-fn learns<T>(holder: Child, learn: impl FnOnce() -> T) -> (T, Duration) {
+pub fn learns<T>(holder: Child, learn: impl FnOnce() -> T) -> (T, Duration) {
     holder.signal(libc::SIGKILL);
     let delay = Delay::start();
     let learnt = learn();
@@ -283,92 +283,6 @@ fn a_client_that_only_asks_learns_soon_that_its_server_was_killed() {
     drop(asked_first);
     living.kill();
     assert_clean(&root, 1);
-    drop(client);
-    root.assert_empty();
-}
-
-/// Sends as many requests as the queue takes, for nobody, until it is killed.
-pub fn fills_the_queue(mut parent: Parent) {
-    let client = client_of_a_small_queue(Path::new(&parent.text()));
-    let mut all: Vec<Pending<'_>> = Vec::new();
-    while let Ok(pending) = client.send(b"1") {
-        all.push(pending);
-    }
-    parent.say_and_wait("full");
-}
-
-fn client_of_a_small_queue(root: &Path) -> Client {
-    let options = ClientOptions { capacity: CALLS / 2, wait_for_server: true, ..client_options(root) };
-    Client::with_options(SERVICE, &options).unwrap()
-}
-
-#[test]
-fn what_a_killed_client_sent_fills_no_queue() {
-    let root = Root::new();
-    let client = client_of_a_small_queue(root.path());
-    let mut dead = Child::start("rpc::fills_the_queue", &[&root.text()]);
-    dead.expect("full");
-    assert!(matches!(client.send(b"2"), Err(Error::QueueFull { .. })));
-    dead.kill();
-    let from = Instant::now();
-    let pending = loop {
-        match client.send(b"2") {
-            Ok(pending) => break pending,
-            Err(Error::QueueFull { .. }) => assert!(from.elapsed() < LONG, "the dead keep it full"),
-            Err(error) => panic!("{error}"),
-        }
-    };
-    drop(pending);
-    assert_clean(&root, 1);
-    drop(client);
-    root.assert_empty();
-}
-
-#[test]
-fn what_a_killed_client_sent_holds_up_no_call() {
-    let root = Root::new();
-    let client = client_of_a_small_queue(root.path());
-    let root_path = root.path();
-    for _ in 0..rounds(6) {
-        let mut filling = Child::start("rpc::fills_the_queue", &[&root.text()]);
-        filling.expect("full");
-        std::thread::scope(|scope| {
-            scope.spawn(move || {
-                // It could take what there is; but who waits doesn't need that.
-                let server = server(root_path);
-                std::thread::sleep(Duration::from_millis(5));
-                assert_eq!(server.waiting(), u64::from(CALLS / 2));
-                filling.kill();
-                let from = Instant::now();
-                while server.waiting() > 1 {
-                    assert!(from.elapsed() < LONG, "the dead keep it full");
-                    std::thread::yield_now();
-                }
-                server.receive().unwrap().reply(b"3").unwrap();
-            });
-            assert_eq!(*client.call_timeout(b"2", LONG).unwrap().unwrap(), *b"3");
-        });
-    }
-    assert_clean(&root, 1);
-    drop(client);
-    root.assert_empty();
-}
-
-#[test]
-fn a_call_at_a_full_queue_learns_soon_that_the_last_server_was_killed() {
-    let root = Root::new();
-    let options = ClientOptions { capacity: 2, ..client_options(root.path()) };
-    let client = Client::with_options(SERVICE, &options).unwrap();
-    for sequence in 0..rounds(6) {
-        let mut holder = start_holder(&root);
-        let _begun = send(&client, Id { publisher: 1, sequence }).unwrap();
-        holder.expect("holding");
-        let _queued = [2, 3].map(|publisher| send(&client, Id { publisher, sequence }).unwrap());
-        assert!(client.call_timeout(b"4", Duration::from_millis(30)).unwrap().is_none());
-        let (learnt, took) = learns(holder, || client.call(b"4").map(drop));
-        assert!(matches!(learnt, Err(Error::NoServer { .. })), "{learnt:?}");
-        assert!(took < SOON, "{took:?}");
-    }
     drop(client);
     root.assert_empty();
 }
@@ -501,89 +415,6 @@ fn what_a_killed_client_had_comes_back() {
         assert_eq!(assert_clean(&root, 1).orphans, 0);
     }
     drop(server);
-    root.assert_empty();
-}
-
-/// Takes some replies of a stream, tells, and takes no more until it is killed.
-pub fn takes_of_a_stream(mut parent: Parent) {
-    let root = PathBuf::from(parent.text());
-    let client = client(&root);
-    let mut pending = client.send(b"all").unwrap();
-    parent.say("sent");
-    for part in 0..10u8 {
-        assert_eq!(*pending.next().unwrap().unwrap(), [part]);
-    }
-    parent.say_and_wait("taken");
-    drop(pending);
-}
-
-#[test]
-fn a_stream_to_a_killed_client_ends() {
-    let root = Root::new();
-    let server = server(root.path());
-    for sequence in 0..rounds(6) {
-        let mut dead = Child::start("rpc::takes_of_a_stream", &[&root.text()]);
-        dead.expect("sent");
-        let mut request = server.receive_timeout(LONG).unwrap().unwrap();
-        for part in 0..11u8 {
-            assert!(request.send_part(&[part]).unwrap());
-        }
-        dead.expect("taken");
-        assert_eq!(request.send_part_timeout(&[11], Duration::from_millis(1)).unwrap(), None);
-        dead.signal(libc::SIGKILL);
-        let delay = Delay::start();
-        if sequence % 2 == 0 {
-            assert!(!request.send_part(&[11]).unwrap());
-        } else {
-            assert_eq!(request.send_part_timeout(&[11], LONG).unwrap(), Some(false));
-        }
-        assert!(delay.elapsed() < SOON, "{:?}", delay.elapsed());
-        dead.kill();
-        assert!(request.is_cancelled());
-        drop(request);
-        let memory = server.memory().unwrap();
-        assert_eq!((memory.free, memory.held), (memory.chunks, 0), "{memory:?}");
-    }
-    assert_clean(&root, 1);
-    drop(server);
-    root.assert_empty();
-}
-
-/// Sends some replies of a stream to each request, and no more until it is killed.
-pub fn sends_a_stream(mut parent: Parent) {
-    let server = server(Path::new(&parent.text()));
-    parent.say("serving");
-    let mut request = server.receive().unwrap();
-    for part in 0..10u8 {
-        assert!(request.send_part(&[part]).unwrap());
-    }
-    parent.say_and_wait("sent");
-}
-
-#[test]
-fn a_stream_of_a_killed_server_ends() {
-    let root = Root::new();
-    for sequence in 0..rounds(6) {
-        // What has begun isn't asked for again, idempotent or not: replies would come twice.
-        let is_idempotent = sequence % 2 == 0;
-        let client = if is_idempotent { idempotent_client(root.path()) } else { client(root.path()) };
-        let mut dead = Child::start("rpc::sends_a_stream", &[&root.text()]);
-        dead.expect("serving");
-        let mut pending = client.send(b"all").unwrap();
-        for part in 0..9u8 {
-            assert_eq!(*pending.next().unwrap().unwrap(), [part]);
-        }
-        dead.expect("sent");
-        let ((), took) = learns(dead, || {
-            // The one that it had sent is there, alive or dead.
-            assert_eq!(*pending.next().unwrap().unwrap(), [9]);
-            assert!(matches!(pending.next(), Err(Error::PeerDied)));
-        });
-        assert!(took < SOON, "{took:?}");
-        drop(pending);
-        assert_clean(&root, 1);
-        drop(client);
-    }
     root.assert_empty();
 }
 
