@@ -4,6 +4,7 @@
 #include <shm/error.hpp>
 #include <shm/publisher.hpp>
 #include <shm/subscriber.hpp>
+#include <shm/tensor.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -14,6 +15,7 @@
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 /// @file
 /// Messages that stay in a GPU's memory: `shm::device_publisher` and `shm::device_subscriber`.
@@ -265,6 +267,22 @@ public:
         return detail::from_c(shm_device_sample_release_on_stream(handle_.release(), stream));
     }
 
+    /// Hands the sample over as a tensor of the GPU, in place: `std::move(sample).to_dlpack(...)`. The
+    /// tensor holds it as long as it lives, also past its subscriber; the GPU's work on it must have
+    /// ended when it ends. It is only to be read, on any stream, which this form can't say. Errors are
+    /// those of `shm::sample::to_dlpack`; the sample is what it was then.
+    result<dlpack_tensor> to_dlpack(const std::vector<std::int64_t>& shape,
+                                    data_type type) && noexcept {
+        return taken(detail::tensor_of(handle_.get(), shape, type, shm_device_sample_to_dlpack));
+    }
+
+    /// The same in the form since DLPack 1.0, marked as read-only.
+    result<dlpack_tensor_versioned> to_dlpack_versioned(const std::vector<std::int64_t>& shape,
+                                                        data_type type) && noexcept {
+        return taken(
+            detail::tensor_of(handle_.get(), shape, type, shm_device_sample_to_dlpack_versioned));
+    }
+
     /// Releases it. Does nothing when it was before.
     void release() noexcept { handle_.reset(); }
 
@@ -275,6 +293,13 @@ public:
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
 private:
+    // The message is the tensor's now, if there is one.
+    template <typename Tensor>
+    result<Tensor> taken(result<Tensor> tensor) noexcept {
+        if (tensor) static_cast<void>(handle_.release());
+        return tensor;
+    }
+
     std::unique_ptr<shm_device_sample, detail::device_sample_deleter> handle_;
 };
 

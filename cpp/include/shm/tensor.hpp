@@ -10,9 +10,9 @@
 #include <vector>
 
 /// @file
-/// Messages as tensors, by DLPack: what `shm::sample::to_dlpack`, `shm::loan::to_dlpack` and
-/// `shm::publisher::publish_dlpack` give and take. Include <dlpack/dlpack.h>, before or after, to look
-/// into a tensor; nothing here needs it.
+/// Messages as tensors, by DLPack: what `shm::sample::to_dlpack`, `shm::device_sample::to_dlpack`,
+/// `shm::loan::to_dlpack` and `shm::publisher::publish_dlpack` give and take. Include
+/// <dlpack/dlpack.h>, before or after, to look into a tensor; nothing here needs it.
 
 namespace shm {
 
