@@ -26,7 +26,8 @@ typedef struct { char bytes[16]; } CUuuid;
 #endif
 
 #define STEP ((size_t)2 << 20)
-#define VMM_SPACE ((size_t)1 << 36)
+// No more than valgrind can have twice, beside the devices' own.
+#define VMM_SPACE ((size_t)1 << 34)
 #define READ_ONLY 8u
 
 typedef struct { int descriptor, device; size_t size; int references; } Memory;
