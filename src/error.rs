@@ -52,6 +52,12 @@ pub enum Error {
         /// The option `memory`.
         budget: u64,
     },
+    /// All memory of a device publisher is taken, even with its own older messages evicted.
+    #[error("all {blocks} blocks of the device publisher are taken by loans, by messages that others hold, and by those that reliable subscribers have yet to take; release some, or create it with a larger option `blocks`, up to 64")]
+    NoBlock {
+        /// The option `blocks`.
+        blocks: u32,
+    },
     /// No message can be this large.
     #[error("a message of {wanted} bytes is larger than the limit of {limit}")]
     TooLarge {

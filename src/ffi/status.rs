@@ -77,7 +77,7 @@ pub(super) fn of(error: &Error) -> i32 {
     match error {
         Error::InvalidName { .. } => SHM_ERR_INVALID_NAME,
         Error::InvalidOption { .. } | Error::InvalidTensor { .. } => SHM_ERR_INVALID_OPTION,
-        Error::OutOfMemory { .. } => SHM_ERR_OUT_OF_MEMORY,
+        Error::OutOfMemory { .. } | Error::NoBlock { .. } => SHM_ERR_OUT_OF_MEMORY,
         Error::NoSpace { .. } => SHM_ERR_NO_SPACE,
         Error::NoParticipant { .. } => SHM_ERR_NO_PARTICIPANT,
         Error::NoHold { .. } => SHM_ERR_NO_HOLD,

@@ -230,7 +230,10 @@ TEST(a_loan_that_is_dropped_is_discarded) {
         shm::device_subscriber subscriber("dropped");
         for (int n = 0; n < 3; ++n) {
             const shm::device_loan loan = publisher->loan(10).value();
-            CHECK(publisher->loan(10).status() == shm::status::out_of_memory);
+            const auto second = publisher->loan(10);
+            CHECK(second.status() == shm::status::out_of_memory);
+            const std::string words = words_of([&] { second.value(); });
+            CHECK(has(words, "all 1 blocks") && has(words, "option `blocks`"));
         }
         CHECK(subscriber.try_receive().status() == shm::status::would_block);
         shm::device_loan loan = publisher->loan(10).value();

@@ -241,7 +241,7 @@ pub fn on_streams(mut parent: Parent) {
     unsafe { loan.publish_on_stream(stream) }.unwrap();
     assert!(!publisher.wait(Duration::from_millis(10)).unwrap());
     assert!(subscriber.try_receive().unwrap().is_none(), "its stream hasn't come to it");
-    assert!(matches!(publisher.loan(1), Err(Error::OutOfMemory { .. })), "the only block is in use");
+    assert!(matches!(publisher.loan(1), Err(Error::NoBlock { .. })), "the only block is in use");
     driver.go_on();
     assert!(publisher.wait(LONG).unwrap());
     let sample = receive(&subscriber);
@@ -250,12 +250,12 @@ pub fn on_streams(mut parent: Parent) {
     // SAFETY: as above.
     unsafe { sample.release_on_stream(stream) }.unwrap();
     for _ in 0..3 {
-        assert!(matches!(publisher.loan(1), Err(Error::OutOfMemory { .. })), "the device may be reading it");
+        assert!(matches!(publisher.loan(1), Err(Error::NoBlock { .. })), "the device may be reading it");
     }
     driver.go_on();
     let loan = loop {
         match publisher.loan(1) {
-            Err(Error::OutOfMemory { .. }) => std::thread::yield_now(),
+            Err(Error::NoBlock { .. }) => std::thread::yield_now(),
             other => break other.unwrap(),
         }
     };
@@ -423,6 +423,27 @@ pub fn refuses(mut parent: Parent) {
         publish(&driver, &publisher, 1, 10);
     }
     drop((publisher, subscriber));
+    driver.assert_clean();
+}
+
+#[test]
+fn who_has_no_block_left_is_told_of_the_option_that_says_how_many() {
+    run("device::has_no_block", &[]);
+}
+
+pub fn has_no_block(mut parent: Parent) {
+    let (root, driver) = (root(&mut parent), Driver::open());
+    for placement in [Placement::Device, Placement::Host] {
+        let publisher = publisher(&root, 2, placement);
+        let two = [(); 2].map(|()| publisher.loan(LARGEST).unwrap());
+        let error = publisher.loan(LARGEST).expect_err("there is no third");
+        assert!(matches!(error, Error::NoBlock { blocks: 2 }), "{error:?}");
+        let words = error.to_string();
+        assert!(words.starts_with("all 2 blocks of the device publisher are taken by loans"), "{words}");
+        assert!(words.contains("release some, or create it with a larger option `blocks`"), "{words}");
+        drop(two);
+        assert_eq!(publisher.loan(LARGEST).unwrap().placement(), placement);
+    }
     driver.assert_clean();
 }
 

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Device topics through the C interface.
 
-use std::ffi::{c_char, c_void, CString};
+use std::ffi::{c_char, c_void, CStr, CString};
 use std::ptr::{null, null_mut};
 
 use shm::ffi::device_loan::*;
 use shm::ffi::device_publisher::*;
 use shm::ffi::device_sample::*;
 use shm::ffi::device_subscriber::*;
+use shm::ffi::error::*;
 use shm::ffi::options::*;
 use shm::ffi::status::*;
 
@@ -99,6 +100,14 @@ pub fn there_and_back(mut parent: Parent) {
         assert_eq!(shm_device_subscriber_info(subscriber, &mut info), SHM_OK);
         let mut lost = 9;
         assert_eq!((shm_device_subscriber_lost(subscriber, &mut lost), lost), (SHM_OK, 0));
+        let mut loans = [null_mut(); 3];
+        let statuses = loans.each_mut().map(|loan| shm_device_publisher_loan(publisher, 10, loan));
+        assert_eq!(statuses, [SHM_OK, SHM_OK, SHM_ERR_OUT_OF_MEMORY], "the third one is held");
+        let words = CStr::from_ptr(shm_last_error_message()).to_str().unwrap();
+        assert!(words.contains("all 3 blocks") && words.contains("option `blocks`"), "{words}");
+        for loan in loans {
+            shm_device_loan_destroy(loan);
+        }
         // Samples outlive their subscriber; loans outlive their publisher, but aren't published any more.
         shm_device_subscriber_destroy(subscriber);
         check(&driver, sample, 2, position + 1);

@@ -47,6 +47,7 @@ const ROLES: &[Role] = &[
     ("device::without_peers", device::without_peers),
     ("device::refuses", device::refuses),
     ("device::of_a_larger_block", device::of_a_larger_block),
+    ("device::has_no_block", device::has_no_block),
     ("device::can_not_export", device::can_not_export),
     ("device_c::there_and_back", device_c::there_and_back),
     ("device_deaths::publishes_one", device_deaths::publishes_one),

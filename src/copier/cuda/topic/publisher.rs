@@ -121,17 +121,22 @@ impl DevicePublisher {
     /// on a device.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] beyond the option `largest`; [`Error::OutOfMemory`] when all blocks are loaned, held by subscribers, or have yet to be read by a
+    /// [`Error::TooLarge`] beyond the option `largest`; [`Error::NoBlock`] when all blocks are loaned, held by subscribers, or have yet to be read by a
     /// reliable one; [`Error::Copier`] when the device has no memory for a block; those of [`Publisher::loan`].
     pub fn loan(&self, len: usize) -> Result<DeviceLoan<'_>> {
         self.gpu.cuda.device.token().check()?;
         if len > self.largest {
             return Err(Error::TooLarge { wanted: len as u64, limit: self.largest as u64 });
         }
-        match &self.device {
+        let lent = match &self.device {
             Some(device) if self.placement() == Placement::Device => self.loan_of_device(device, len),
             _ => self.loan_of_host(len),
-        }
+        };
+        // The budget is of our making, and `memory` no option here.
+        lent.map_err(|error| match error {
+            Error::OutOfMemory { .. } => Error::NoBlock { blocks: self.count },
+            other => other,
+        })
     }
 
     fn loan_of_device<'a>(&'a self, device: &'a OnDevice, len: usize) -> Result<DeviceLoan<'a>> {
