@@ -273,6 +273,35 @@ pub fn on_streams(mut parent: Parent) {
 }
 
 #[test]
+fn a_publisher_s_end_waits_for_its_streams() {
+    run("device::ends_with_work_begun", &[]);
+}
+
+pub fn ends_with_work_begun(mut parent: Parent) {
+    let (root, driver) = (root(&mut parent), Driver::open());
+    let (publisher, subscriber) = (publisher(&root, 1, Placement::Device), subscriber(&root));
+    publish(&driver, &publisher, 1, 10);
+    drop(receive(&subscriber));
+    driver.set_device(0);
+    let (stream, mut source) = (driver.stream(), [2; 10]);
+    driver.register(&mut source);
+    driver.hold();
+    let loan = publisher.loan(10).unwrap();
+    driver.copy(loan.as_ptr(), source.as_ptr(), 10, stream);
+    // SAFETY: the stream stays.
+    unsafe { loan.publish_on_stream(stream) }.unwrap();
+    let ending = std::thread::spawn(move || drop(publisher));
+    assert!(subscriber.receive_timeout(Duration::from_millis(50)).unwrap().is_none());
+    assert!(!ending.is_finished());
+    driver.go_on();
+    ending.join().unwrap();
+    assert_all(&driver, &receive(&subscriber), 2, 10);
+    driver.unregister(source.as_mut_ptr());
+    drop(subscriber);
+    driver.assert_rules();
+}
+
+#[test]
 fn what_is_no_device_message_is_an_error() {
     run("device::of_what_is_no_device_message", &[]);
 }

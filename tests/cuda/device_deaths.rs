@@ -10,6 +10,7 @@ use shm::{Error, SubscriberOptions};
 
 use crate::device::{assert_all, publish, publisher, receive, subscriber};
 use crate::driver::{root, Driver};
+use crate::processes::segments;
 use crate::support::child::{Child, Parent};
 use crate::support::subscribing;
 use crate::{run, with_driver, TOPIC};
@@ -79,17 +80,18 @@ pub fn reads_what_is_left(mut parent: Parent) {
         tell(&mut publisher, byte);
         assert_all(&driver, &receive(&subscriber), byte, LEN);
     }
+    // Another one's blocks are mapped when it is gone, and before that is read.
+    let mut next = start("device_deaths::publishes_one", &root);
+    for byte in 50..53 {
+        tell(&mut next, byte);
+    }
     for byte in 8..12 {
         tell(&mut publisher, byte);
     }
     publisher.kill();
-    // Another one's blocks are mapped meanwhile.
-    let mut next = start("device_deaths::publishes_one", &root);
-    tell(&mut next, 50);
-    for byte in 8..12 {
+    for byte in (50..53).chain(8..12) {
         assert_all(&driver, &receive(&subscriber), byte, LEN);
     }
-    assert_all(&driver, &receive(&subscriber), 50, LEN);
     assert_eq!(subscriber.lost(), 0);
     next.kill();
     drop(subscriber);
@@ -128,7 +130,11 @@ pub fn sees_whole_messages(mut parent: Parent) {
     assert_all(&driver, &receive(&subscriber), 1, LEN);
     dying.kill();
     assert!(subscriber.receive_timeout(Duration::from_millis(10)).unwrap().is_none());
+    let of_the_dead = segments(&root);
     let publisher = publisher(&root, 2, Placement::Device);
+    publish(&driver, &publisher, 2, LEN);
+    assert!(!segments(&root).is_subset(&of_the_dead), "it has one of its own");
+    assert_all(&driver, &receive(&subscriber), 2, LEN);
     for byte in 3..10 {
         publish(&driver, &publisher, byte, LEN);
         assert_all(&driver, &receive(&subscriber), byte, LEN);

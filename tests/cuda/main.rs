@@ -43,6 +43,7 @@ const ROLES: &[Role] = &[
     ("device::receives", device::receives),
     ("device::in_host_memory", device::in_host_memory),
     ("device::on_streams", device::on_streams),
+    ("device::ends_with_work_begun", device::ends_with_work_begun),
     ("device::of_what_is_no_device_message", device::of_what_is_no_device_message),
     ("device::without_peers", device::without_peers),
     ("device::refuses", device::refuses),

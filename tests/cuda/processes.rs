@@ -2,7 +2,7 @@
 //! Processes that are killed, fork or end with copies under way.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use shm::copier::cuda::CudaCopier;
 use shm::copier::StreamPublisher;
@@ -10,14 +10,14 @@ use shm::{Error, Publisher, PublisherOptions, Subscriber, SubscriberOptions};
 
 use crate::driver::{copier, filled, root, Driver};
 use crate::support::child::{Child, Parent};
-use crate::support::{publishing, subscribing, Root};
+use crate::support::{files_below, publishing, subscribing, Root};
 use crate::{run, with_driver, LONG, TOPIC};
 
 const CAPACITY: u32 = 8;
 /// So small that all that the ring keeps fit into one segment.
 const LEN: usize = 1000;
 
-fn options(root: &std::path::Path) -> PublisherOptions {
+fn options(root: &Path) -> PublisherOptions {
     PublisherOptions { capacity: CAPACITY, ..publishing(root) }
 }
 
@@ -43,10 +43,10 @@ pub fn is_killed_midway(mut parent: Parent) {
     parent.say_and_wait("midway");
 }
 
-fn segments(root: &Root) -> BTreeSet<PathBuf> {
+pub fn segments(root: &Path) -> BTreeSet<PathBuf> {
     let is_segment =
         |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seg."));
-    root.files().into_iter().filter(is_segment).collect()
+    files_below(root).into_iter().filter(is_segment).collect()
 }
 
 #[test]
@@ -57,11 +57,11 @@ fn nobody_writes_to_what_a_device_may_still_write_to() {
     let mut dying = Child::start_with(with_driver(&[]), "processes::is_killed_midway", &[&root.text()]);
     dying.expect("midway");
     dying.kill();
-    let of_the_dead = segments(&root);
+    let of_the_dead = segments(root.path());
     assert_eq!(of_the_dead.len(), 1);
     let publisher = Publisher::with_options(TOPIC, &options(root.path())).unwrap();
     publisher.publish(&[100; LEN]).unwrap();
-    assert_eq!(segments(&root).len(), 2, "the dead's segment isn't adopted");
+    assert_eq!(segments(root.path()).len(), 2, "the dead's segment isn't adopted");
     let receive = || subscriber.receive_timeout(LONG).unwrap().unwrap();
     for n in [1, 2, 3, 4, 5, 100] {
         assert_eq!(&*receive(), &[n; LEN][..], "whole messages only");
@@ -72,7 +72,7 @@ fn nobody_writes_to_what_a_device_may_still_write_to() {
     }
     // Who comes and goes looks after what the dead left; nobody can read it any more.
     drop(Publisher::with_options(TOPIC, &options(root.path())).unwrap());
-    assert!(of_the_dead.is_disjoint(&segments(&root)), "{:?}", segments(&root));
+    assert!(of_the_dead.is_disjoint(&segments(root.path())), "{:?}", segments(root.path()));
     drop((publisher, subscriber));
     root.assert_empty();
 }
