@@ -4,7 +4,7 @@
 # Takes out one guard of the protocol after another (tests/mutations/*.patch) and sees whether a test or a model
 # notices. Names as arguments: only those. Ends with 1 when one goes unnoticed.
 #
-# A patch says in its head what it takes out and what must fail: `loom`, `lib`, `crash` or `processes`.
+# A patch says in its head what it takes out and what must fail: `loom`, `lib`, `crash`, `processes` or `cuda`.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 scratch=$(mktemp -d)
@@ -19,6 +19,7 @@ build_and_run() { # what --no-run?
     lib) cargo test -q --lib $only_build ;;
     crash) cargo test -q --features crash-points --test crash $only_build -- a_process_killed_at_any_point ;;
     processes) cargo test -q --test processes --test pubsub --test rpc --no-fail-fast $only_build ;;
+    cuda) cargo test -q --test cuda --no-fail-fast $only_build ;;
     *) echo "no such run: $1"; return 2 ;;
   esac
 }

@@ -205,7 +205,7 @@ fn gpu() {
     }
     let lines: String = (0..COUNT).map(|n| format!("received {n} hello {n}\n")).collect();
     for (language, programs) in LANGUAGES.iter().zip(programs()) {
-        assert_eq!(run_gpu(language, programs, &driver), lines, "{language}");
+        assert_eq!(run_gpu(language, programs, driver), lines, "{language}");
         let why = run_gpu(language, programs, broken.path());
         assert!(
             why.starts_with("no CUDA device can be used: NVIDIA's driver can't be loaded"),

@@ -3,9 +3,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// The directory of the fake driver, built when it isn't there or is older than its source.
-pub fn fake_driver() -> PathBuf {
+pub fn fake_driver() -> &'static Path {
+    // Once, for all the threads that need it.
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(build)
+}
+
+fn build() -> PathBuf {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda");
     let source = sources.join("fake_driver.c");
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fake-cuda");
@@ -13,7 +20,7 @@ pub fn fake_driver() -> PathBuf {
     let age = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
     if age(&library) <= age(&source).max(age(&sources.join("fake_vmm.c"))) {
         std::fs::create_dir_all(&dir).unwrap();
-        // Others build it at the same time.
+        // Other processes build it at the same time.
         let made = dir.join(format!("made-by-{}", std::process::id()));
         let mut command = Command::new(std::env::var_os("CC").unwrap_or("cc".into()));
         command.args(["-std=c11", "-g", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-pthread"]);
