@@ -81,7 +81,7 @@ def find(names):
             if framework.has_gpu:
                 return name, framework
             reasons.append(f"{name} {library.__version__} finds no GPU: it needs one of NVIDIA's, the driver of that, and a {name} built for CUDA")
-        except ImportError as error:
+        except (ImportError, OSError) as error:
             reasons.append(f"{name} can't be imported ({error}): {FRAMEWORKS[name].install}")
     give_up("\n".join(reasons))
 

@@ -6,6 +6,8 @@ Those of device topics are in a GPU's memory: torch and CuPy take them there.
 SHM_LIBRARY names the library; without it, it is libshm.so.0 where the system finds it.
 """
 
+import atexit
+import collections
 import ctypes
 import math
 import operator
@@ -95,7 +97,7 @@ _DESTROY = {_OLDER: _declare("shm_dlpack_destroy", None, c_void_p),
 _OFFSET = {_OLDER: 0, _VERSIONED: 32}
 
 _capsule_new = ctypes.PYFUNCTYPE(ctypes.py_object, c_void_p, c_char_p, c_void_p)(("PyCapsule_New", ctypes.pythonapi))
-# By address: a capsule in its destructor mustn't get another reference.
+# By address, whatever has the capsule.
 _capsule_is = ctypes.PYFUNCTYPE(c_int, c_void_p, c_char_p)(("PyCapsule_IsValid", ctypes.pythonapi))
 _capsule_pointer = ctypes.PYFUNCTYPE(c_void_p, c_void_p, c_char_p)(("PyCapsule_GetPointer", ctypes.pythonapi))
 
@@ -119,14 +121,69 @@ def _name_of(capsule):
     return next((name for name in (_OLDER, _VERSIONED) if _capsule_is(capsule, name)), None)
 
 
-@ctypes.PYFUNCTYPE(None, c_void_p)
-def _end_capsule(capsule):
-    name = _name_of(capsule)
-    if name is not None:
-        _DESTROY[name](_capsule_pointer(capsule, name))
+# Capsules that were given out and maybe not taken. They have no destructor: one in Python can't run while the error of a consumer that
+# refuses its tensor is on its way.
+_lent = collections.deque()
 
 
-class _Exporter:
+def _oldest():
+    """The capsule that was given out first, and how many refer to it."""
+    capsule = _lent.popleft()
+    return capsule, sys.getrefcount(capsule)
+
+
+_lent.append(object())
+_ALONE = _oldest()[1]
+
+
+@atexit.register
+def _end_dropped():
+    """Ends the tensors of capsules that are gone but for this."""
+    for _ in range(len(_lent)):
+        try:
+            capsule, references = _oldest()
+        except IndexError:
+            return  # Another thread was at it.
+        name = _name_of(id(capsule))
+        if name is None:
+            continue
+        if references > _ALONE:
+            _lent.append(capsule)
+        else:
+            _DESTROY[name](_capsule_pointer(id(capsule), name))
+
+
+class _Lent:
+    """What C has lent, and `_release` gives back, unless it was handed over. An interrupt in between may leave it with nobody, but it
+    is never given back twice."""
+
+    def __init__(self, handle):
+        # One thread gets it out.
+        self._handles = [handle]
+
+    def _handle(self):
+        if not self._handles:
+            raise BufferError("it was given away already")
+        return self._handles[0]
+
+    def _hand_over(self, function, *arguments):
+        try:
+            handle = self._handles.pop()
+        except IndexError:
+            raise BufferError("it was given away already") from None
+        try:
+            _check(function(handle, *arguments))
+        except Error:
+            self._handles.append(handle)
+            raise
+
+    def __del__(self):
+        while self._handles:
+            self._release(self._handles.pop())
+        _end_dropped()
+
+
+class _Exporter(_Lent):
     """What has a tensor in the processor's memory, or where a subclass says. That also says by what functions of C."""
 
     _device = _CPU
@@ -135,17 +192,20 @@ class _Exporter:
         return self._device
 
     def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
-        if self._handle is None:
-            raise BufferError("it was given away already")
+        self._handle()
         if copy or dl_device not in (None, self._device):
             raise BufferError("a message is given out where it is; copy it then")
         self._check_stream(stream)
         is_versioned = max_version is not None and max_version[0] >= 1
         name, convert = (_VERSIONED, self._to_versioned) if is_versioned else (_OLDER, self._to_older)
         tensor = c_void_p()
-        _check(convert(self._handle, byref(self._type), byref(tensor)))
-        self._exported()
-        return _capsule_new(tensor, name, ctypes.cast(_end_capsule, c_void_p))
+        self._convert(convert, byref(self._type), byref(tensor))
+        capsule = _capsule_new(tensor, name, None)
+        _lent.append(capsule)
+        return capsule
+
+    # The tensor takes the message over.
+    _convert = _Lent._hand_over
 
     def _check_stream(self, stream):
         pass
@@ -155,38 +215,28 @@ class Sample(_Exporter):
     """A message as a tensor, in place and read-only. Whoever takes it by DLPack holds it from then on, and once; before that it
     is released with this object. torch doesn't know that a tensor is read-only: a write ends the process with a SIGSEGV."""
 
-    _to_older, _to_versioned = _sample_to_dlpack, _sample_to_versioned
+    _to_older, _to_versioned, _release = _sample_to_dlpack, _sample_to_versioned, _sample_release
 
     def __init__(self, handle, shape, dtype):
-        self._handle, self._type = handle, _TensorType(shape, *dtype)
+        super().__init__(handle)
+        self._type = _TensorType(shape, *dtype)
         self.address, self.size = _sample_data(handle), _sample_size(handle)
-
-    def _exported(self):
-        self._handle = None
-
-    def __del__(self):
-        if self._handle is not None:
-            _sample_release(self._handle)
 
 
 class Loan(_Exporter):
     """Shared memory to write a message into: NumPy does from 2.2.5 on. What was made of it by DLPack mustn't be used after `publish`."""
 
-    _to_older, _to_versioned = _loan_to_dlpack, _loan_to_versioned
+    _to_older, _to_versioned, _release = _loan_to_dlpack, _loan_to_versioned, _loan_destroy
 
     def __init__(self, handle, shape, dtype):
-        self._handle, self._type = handle, _TensorType(shape, *dtype)
+        super().__init__(handle)
+        self._type = _TensorType(shape, *dtype)
 
-    def _exported(self):
-        pass
+    def _convert(self, convert, *arguments):
+        _check(convert(self._handle(), *arguments))
 
     def publish(self):
-        _check(_loan_publish(self._handle, None))
-        self._handle = None
-
-    def __del__(self):
-        if self._handle is not None:
-            _loan_destroy(self._handle)
+        self._hand_over(_loan_publish, None)
 
 
 class Publisher:
@@ -227,6 +277,7 @@ class Subscriber:
 
     def receive(self, shape, dtype, timeout=10.0):
         """The next message, as a tensor of this shape. None when there is none in `timeout` seconds."""
+        _end_dropped()
         sample = c_void_p()
         if _check(_receive(self._handle, int(timeout * 1e9), byref(sample))) == _TIMED_OUT:
             return None
@@ -246,10 +297,12 @@ class DeviceSample(_Exporter):
     """
 
     _to_older, _to_versioned = _device_sample_to_dlpack, _device_sample_to_versioned
+    _release = _device_sample_release
 
     def __init__(self, handle, device, shape, dtype):
+        super().__init__(handle)
         # In pinned memory of the host, too, it is CUDA's that the tensor says: what it has is an address for the GPU.
-        self._handle, self._device, self._type = handle, (_CUDA, device), _TensorType(shape, *dtype)
+        self._device, self._type = (_CUDA, device), _TensorType(shape, *dtype)
         self.address, self.size = _device_sample_data(handle), _device_sample_size(handle)
         self.placement = _device_sample_placement(handle)
 
@@ -258,46 +311,37 @@ class DeviceSample(_Exporter):
         if stream is not None and (operator.index(stream) == 0 or stream < -1):
             raise ValueError(f"{stream} is no stream: None, -1, 1 and 2 are CUDA's by their numbers, others by their addresses")
 
-    def _exported(self):
-        self._handle = None
 
-    def __del__(self):
-        if self._handle is not None:
-            _device_sample_release(self._handle)
-
-
-class DeviceLoan:
+class DeviceLoan(_Lent):
     """Memory of a GPU to write a message into: torch.as_tensor and cupy.asarray take it without a copy, by the CUDA array interface.
-    What was made of it mustn't be used after it was published."""
+    What was made of it mustn't be used after it was published. Dropping it discards it: the GPU's work on it must have ended by then."""
+
+    _release = _device_loan_destroy
 
     def __init__(self, handle, shape, dtype):
-        self._handle, self._shape, self._dtype = handle, tuple(shape), dtype
+        super().__init__(handle)
+        self._shape, self._dtype = tuple(shape), dtype
         self.address, self.placement = _device_loan_data(handle), _device_loan_placement(handle)
 
     @property
     def __cuda_array_interface__(self):
-        if self._handle is None:
-            raise BufferError("it was published already")
+        self._handle()
         code, bits = self._dtype
         order = "<" if sys.byteorder == "little" else ">"
-        # `stream`: nothing was begun on this memory that anybody has to wait for.
+        # The interface wants no address of an empty one.
+        address = self.address if math.prod(self._shape) else 0
+        # `stream`: nothing is at work on this memory that anybody has to wait for, if those who had it before kept to what is said here.
         return {"version": 3, "shape": self._shape, "typestr": f"{order}{_LETTERS[code]}{bits // 8}",
-                "data": (self.address, False), "strides": None, "stream": None}
+                "data": (address, False), "strides": None, "stream": None}
 
     def publish(self):
         """Publishes it; all work on it has ended."""
-        _check(_device_loan_publish(self._handle, None))
-        self._handle = None
+        self._hand_over(_device_loan_publish, None)
 
     def publish_on_stream(self, stream):
         """Has it published when this stream, an address as torch and CuPy give it, has done what is on it now. Doesn't wait: that does
         the publisher's `wait`, and says how it ended."""
-        _check(_device_loan_publish_on_stream(self._handle, stream))
-        self._handle = None
-
-    def __del__(self):
-        if self._handle is not None:
-            _device_loan_destroy(self._handle)
+        self._hand_over(_device_loan_publish_on_stream, stream)
 
 
 class DevicePublisher:
@@ -336,6 +380,7 @@ class DeviceSubscriber:
 
     def receive(self, shape, dtype, timeout=10.0):
         """The next message, as a tensor of this shape. None when there is none in `timeout` seconds."""
+        _end_dropped()
         sample = c_void_p()
         if _check(_device_receive(self._handle, int(timeout * 1e9), byref(sample))) == _TIMED_OUT:
             return None

@@ -33,7 +33,7 @@ def load(name):
     try:
         library = importlib.import_module(name)
         reason = wrong(library)
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         reason = f"{name} can't be imported ({error}): pip install {name}"
     if reason:
         print(reason, file=sys.stderr)

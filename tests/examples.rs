@@ -15,6 +15,8 @@ use std::sync::OnceLock;
 
 const LANGUAGES: [&str; 3] = ["Rust", "C", "C++"];
 const COUNT: u64 = 10;
+/// Built where the tests are, the library would be gone for a moment while others of them load it.
+const OWN_TARGET: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/examples");
 
 /// The folders that the programs of each of LANGUAGES are in.
 fn programs() -> &'static [PathBuf; 3] {
@@ -40,9 +42,9 @@ fn build_rust() -> PathBuf {
     };
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--examples", "--profile", profile, "--target-dir"]);
-    cargo.arg(dir.parent().expect("target")).current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo.arg(OWN_TARGET).current_dir(env!("CARGO_MANIFEST_DIR"));
     assert!(cargo.status().expect("cargo runs").success(), "the Rust examples can't be built");
-    dir.join("examples")
+    Path::new(OWN_TARGET).join(dir.file_name().expect("a profile")).join("examples")
 }
 
 /// Builds the C and C++ examples under target/. The tests of this file may run as processes of their own: one builds.
@@ -58,7 +60,7 @@ fn build_cmake() -> PathBuf {
         .target(&host)
         .host(&host)
         .profile(if cfg!(debug_assertions) { "Debug" } else { "Release" })
-        .define("SHM_CARGO_TARGET_DIR", &target)
+        .define("SHM_CARGO_TARGET_DIR", OWN_TARGET)
         .define("SHM_WITH_CXX", "ON")
         .define("SHM_BUILD_TESTS", "OFF")
         .define("SHM_INSTALL", "OFF")
@@ -220,8 +222,7 @@ fn run_gpu(language: &str, programs: &Path, driver: &Path) -> String {
     let root = tempfile::Builder::new().prefix("shm-examples-").tempdir_in("/dev/shm").expect("a root");
     let path = programs.join("gpu");
     let mut command = Command::new(&path);
-    let before = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
-    command.env("LD_LIBRARY_PATH", format!("{}:{before}", driver.display()));
+    command.env("LD_LIBRARY_PATH", fake_cuda::search_path(driver));
     let printed = Program::start_with(command, &path, "/example", root.path()).output(&who);
     assert!(fs::read_dir(root.path()).expect("the root").next().is_none(), "{who} left something");
     printed

@@ -6,6 +6,7 @@ mod fake_cuda;
 #[path = "support/mod.rs"]
 mod support;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -35,7 +36,7 @@ fn library() -> PathBuf {
 }
 
 /// Runs a file of `tests/python`, which fails when one of its tests does.
-fn run(python: &str, file: &str, environment: &[(&str, String)]) {
+fn run(python: &str, file: &str, environment: &[(&str, OsString)]) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(file);
     let mut command = Command::new(python);
     command.arg(path).env("SHM_LIBRARY", library()).envs(environment.iter().cloned());
@@ -49,8 +50,7 @@ fn device_messages_are_tensors() {
         Ok(python) => python,
         Err(reason) => return support::skipped(&format!("no Python with ctypes: {reason}")),
     };
-    let before = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
-    let path = format!("{}:{before}", fake_cuda::fake_driver().display());
+    let path = fake_cuda::search_path(fake_cuda::fake_driver());
     run(python, "device_test.py", &[("LD_LIBRARY_PATH", path)]);
 }
 

@@ -23,7 +23,7 @@ mod processes;
 use std::process::Command;
 use std::time::Duration;
 
-use fake_cuda::fake_driver;
+use fake_cuda::{fake_driver, search_path};
 use support::child::{Child, Role};
 use support::Root;
 
@@ -92,8 +92,7 @@ fn child() {
 /// A command of this program that finds the fake driver, with `environment`.
 fn with_driver(environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    let before = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
-    command.env("LD_LIBRARY_PATH", format!("{}:{before}", fake_driver().display()));
+    command.env("LD_LIBRARY_PATH", search_path(fake_driver()));
     command.envs(environment.iter().copied());
     command
 }

@@ -7,6 +7,7 @@ What takes tensors here is `stand_in`: neither NumPy nor a framework is needed. 
 import ctypes
 import gc
 import math
+import operator
 import os
 import pathlib
 import re
@@ -133,7 +134,67 @@ class DeviceSamples(unittest.TestCase):
             consumer = Consumer(self.sample(n).__dlpack__(max_version=(1, 0) if n % 2 else None))
             self.assertEqual(consumer.ends, 0)
             consumer.drop()
+            self.sample(n)
             self.assertEqual(consumer.ends, 1)
+        self.all_holds_are_free()
+
+    def test_a_consumer_that_refuses_a_tensor_leaves_it_nobodys(self):
+        for n in range(2 * HOLDS):
+            with self.assertRaises(TypeError):
+                # An error by C, with the capsule in nobody's hands but its caller's.
+                operator.index(self.sample(n).__dlpack__())
+        self.all_holds_are_free()
+
+    def test_a_shape_that_is_none_loses_no_hold(self):
+        for n in range(2 * HOLDS):
+            self.loan(n).publish()
+            with self.assertRaises(TypeError):
+                self.subscriber.receive(4, shm.FLOAT32, timeout=0)
+        self.all_holds_are_free()
+
+    def test_an_interrupt_gives_nothing_back_twice(self):
+        def interrupted(status):
+            raise KeyboardInterrupt
+
+        loan = self.loan(2)
+        check, shm._check = shm._check, interrupted
+        try:
+            self.assertRaises(KeyboardInterrupt, loan.publish)
+        finally:
+            shm._check = check
+        del loan
+        sample = self.subscriber.receive((2, 3), shm.FLOAT32, timeout=0)
+        self.assertEqual(self.bytes_at(sample.address, 1), b"\2")
+        del sample
+        self.all_holds_are_free()
+
+    def test_what_fails_is_kept(self):
+        sample = self.sample(3, (24,), shm.UINT8)
+        # More than there is.
+        shape, sample._type = sample._type, shm._TensorType((25,), *shm.UINT8)
+        self.assertRaises(shm.Error, sample.__dlpack__)
+        sample._type = shape
+        consumer = Consumer(sample.__dlpack__())
+        consumer.take()
+        consumer.end()
+
+    def test_of_many_threads_one_gets_the_tensor(self):
+        for n in range(50):
+            sample, got = self.sample(n), []
+            start = threading.Barrier(4)
+
+            def ask():
+                start.wait()
+                try:
+                    got.append(sample.__dlpack__())
+                except BufferError:
+                    pass
+
+            threads = [threading.Thread(target=ask) for _ in range(4)]
+            [thread.start() for thread in threads]
+            [thread.join() for thread in threads]
+            self.assertEqual(len(got), 1)
+        got.clear()
         self.all_holds_are_free()
 
     def test_a_sample_that_nobody_asks_is_released(self):

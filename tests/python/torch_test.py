@@ -88,7 +88,7 @@ class Tensors(unittest.TestCase):
 
     def test_the_example(self):
         example = subprocess.run([sys.executable, EXAMPLES / "tensors.py", "--with", "torch", "/example", "6"],
-                                 capture_output=True, text=True, timeout=120)
+                                 capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONWARNINGS": "ignore"})
         self.assertEqual((example.returncode, example.stderr), (0, ""))
         expected = [f"received {n}: torch (480, 640, 3) uint8, last row 255, mean {n + (255 - n) / 480:.2f}" for n in range(6)]
         self.assertEqual(example.stdout.splitlines(), expected)

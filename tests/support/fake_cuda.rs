@@ -12,6 +12,14 @@ pub fn fake_driver() -> &'static Path {
     BUILT.get_or_init(build)
 }
 
+/// LD_LIBRARY_PATH for a process that is to find what is in `driver` first.
+pub fn search_path(driver: &Path) -> std::ffi::OsString {
+    let before = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    // An empty one would be the current directory.
+    let others = std::env::split_paths(&before).filter(|path| !path.as_os_str().is_empty());
+    std::env::join_paths(std::iter::once(driver.to_owned()).chain(others)).unwrap()
+}
+
 fn build() -> PathBuf {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda");
     let source = sources.join("fake_driver.c");
