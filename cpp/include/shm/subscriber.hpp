@@ -180,13 +180,13 @@ public:
     /// tensor can be; the sample is what it was then.
     result<dlpack_tensor> to_dlpack(const std::vector<std::int64_t>& shape,
                                     data_type type) && noexcept {
-        return taken(detail::tensor_of(handle_.get(), shape, type, shm_sample_to_dlpack));
+        return detail::handed_over(handle_, shape, type, shm_sample_to_dlpack);
     }
 
     /// The same in the form since DLPack 1.0, marked as read-only.
     result<dlpack_tensor_versioned> to_dlpack_versioned(const std::vector<std::int64_t>& shape,
                                                         data_type type) && noexcept {
-        return taken(detail::tensor_of(handle_.get(), shape, type, shm_sample_to_dlpack_versioned));
+        return detail::handed_over(handle_, shape, type, shm_sample_to_dlpack_versioned);
     }
 
     /// Gives the message back now.
@@ -196,13 +196,6 @@ public:
     explicit operator bool() const noexcept { return handle_ != nullptr; }
 
 private:
-    // The message is the tensor's now, if there is one.
-    template <typename Tensor>
-    result<Tensor> taken(result<Tensor> tensor) noexcept {
-        if (tensor) static_cast<void>(handle_.release());
-        return tensor;
-    }
-
     std::unique_ptr<shm_sample, detail::sample_deleter> handle_;
 };
 

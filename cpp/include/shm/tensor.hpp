@@ -63,6 +63,16 @@ result<std::unique_ptr<Tensor, dlpack_deleter>> tensor_of(
     return std::unique_ptr<Tensor, dlpack_deleter>(tensor);
 }
 
+// The same for a message that becomes the tensor's, if there is one.
+template <typename Tensor, typename Handle, typename Deleter>
+result<std::unique_ptr<Tensor, dlpack_deleter>> handed_over(
+    std::unique_ptr<Handle, Deleter>& handle, const std::vector<std::int64_t>& shape, data_type type,
+    std::int32_t (*convert)(Handle*, const shm_tensor_type*, Tensor**)) noexcept {
+    auto tensor = tensor_of(handle.get(), shape, type, convert);
+    if (tensor) static_cast<void>(handle.release());
+    return tensor;
+}
+
 }  // namespace detail
 
 /// A tensor of DLPack's older form. Dropping it calls its deleter, from any thread; `release()` it to
