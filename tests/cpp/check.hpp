@@ -6,6 +6,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 // A test executable: each TEST runs in a fresh SHM_ROOT, each ROLE is what a process that a test
@@ -43,6 +44,11 @@ void equal(const A& a, const B& b, const char* text, const char* file, int line)
     if (a == b) return;
     fail(file, line, std::string(text) + ": " + show(a) + " isn't " + show(b));
 }
+
+template <typename T>
+constexpr bool moves_only = !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T> &&
+                            std::is_nothrow_move_constructible_v<T> &&
+                            std::is_nothrow_move_assignable_v<T>;
 
 // The status of the shm::error that `call` throws.
 template <typename Call>

@@ -21,12 +21,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-template <typename T>
-constexpr bool moves_only = !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T> &&
-                            std::is_nothrow_move_constructible_v<T> &&
-                            std::is_nothrow_move_assignable_v<T>;
-static_assert(moves_only<shm::copier> && moves_only<shm::stream_publisher>);
-static_assert(moves_only<shm::memory::Done>);
+static_assert(check::moves_only<shm::copier> && check::moves_only<shm::stream_publisher>);
+static_assert(check::moves_only<shm::memory::Done>);
 static_assert(!std::is_convertible_v<shm::memory::Copier&, shm::copier>);
 
 // Turns every bit, so that bytes which went another way are noticed. Copies on streams wait until `run`.

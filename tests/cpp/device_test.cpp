@@ -10,7 +10,6 @@
 #include <string>
 #include <system_error>
 #include <thread>
-#include <type_traits>
 #include <utility>
 
 #include "check.hpp"
@@ -21,12 +20,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-template <typename T>
-constexpr bool moves_only = !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T> &&
-                            std::is_nothrow_move_constructible_v<T> &&
-                            std::is_nothrow_move_assignable_v<T>;
-static_assert(moves_only<shm::device_publisher> && moves_only<shm::device_loan>);
-static_assert(moves_only<shm::device_subscriber> && moves_only<shm::device_sample>);
+static_assert(check::moves_only<shm::device_publisher> && check::moves_only<shm::device_loan>);
+static_assert(check::moves_only<shm::device_subscriber> && check::moves_only<shm::device_sample>);
 
 constexpr std::size_t largest = 3 << 20;
 constexpr auto floats = shm::data_type::of<float>();

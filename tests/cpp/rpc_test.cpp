@@ -9,7 +9,6 @@
 #include <string>
 #include <system_error>
 #include <thread>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -20,15 +19,11 @@ using namespace std::chrono_literals;
 
 namespace {
 
-template <typename T>
-constexpr bool moves_only = !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T> &&
-                            std::is_nothrow_move_constructible_v<T> &&
-                            std::is_nothrow_move_assignable_v<T>;
-static_assert(moves_only<shm::client> && moves_only<shm::server>);
-static_assert(moves_only<shm::pending> && moves_only<shm::reply>);
-static_assert(moves_only<shm::request_loan> && moves_only<shm::reply_loan>);
-static_assert(moves_only<shm::request>);
-static_assert(moves_only<shm::rpc::Result>);
+static_assert(check::moves_only<shm::client> && check::moves_only<shm::server>);
+static_assert(check::moves_only<shm::pending> && check::moves_only<shm::reply>);
+static_assert(check::moves_only<shm::request_loan> && check::moves_only<shm::reply_loan>);
+static_assert(check::moves_only<shm::request>);
+static_assert(check::moves_only<shm::rpc::Result>);
 
 template <typename Bytes>
 std::string text_of(const Bytes& bytes) {
