@@ -5,7 +5,6 @@ What takes tensors here is `stand_in`: neither NumPy nor a framework is needed. 
 """
 
 import ctypes
-import gc
 import math
 import operator
 import os
@@ -17,19 +16,15 @@ import tempfile
 import threading
 import unittest
 
+from case import EXAMPLES, HOLDS, Case, shm
+
 TESTS = pathlib.Path(__file__).parent
-EXAMPLES = TESTS.parents[1] / "examples-python"
-sys.path.insert(0, str(EXAMPLES))
-
-import shm  # noqa: E402
-
 sys.path.insert(0, str(TESTS / "stand_in"))
 
 import cupy  # noqa: E402
 
 from consumer import DRIVER, Consumer, reach  # noqa: E402
 
-HOLDS = 8  # What a topic has by default, of blocks as well.
 CUDA = 2
 FLAGS = {b"dltensor": None, b"dltensor_versioned": 1}  # Only the newer form can say that it is read-only.
 
@@ -40,27 +35,13 @@ COUNTERS = (b"calls_in_callbacks", b"calls_without_context", b"unmapped_while_re
             b"registrations", b"vmm_memories", b"vmm_reservations", b"vmm_mappings")
 
 
-class DeviceSamples(unittest.TestCase):
-    def setUp(self):
-        self.root = tempfile.TemporaryDirectory(prefix="shm-python-", dir="/dev/shm")
-        os.environ["SHM_ROOT"] = self.root.name
-        self.open()
-
+class DeviceSamples(Case):
     def open(self, device=0, placement=shm.DEVICE):
         self.subscriber = shm.DeviceSubscriber("/t", device=device)
         self.publisher = shm.DevicePublisher("/t", largest=4096, device=device, placement=placement)
 
-    def close(self):
-        self.publisher.close()
-        self.subscriber.close()
-
     def tearDown(self):
-        gc.collect()
-        self.close()
-        left = os.listdir(self.root.name)
-        self.root.cleanup()
-        # A sample that is still held would keep the topic.
-        self.assertEqual(left, [])
+        super().tearDown()
         self.assertEqual([name for name in COUNTERS if DRIVER.fake_counter(name)], [])
 
     def bytes_at(self, address, size):
@@ -74,9 +55,7 @@ class DeviceSamples(unittest.TestCase):
 
     def sample(self, byte, shape=(2, 3), dtype=shm.FLOAT32):
         self.loan(byte, shape, dtype).publish()
-        sample = self.subscriber.receive(shape, dtype, timeout=0)
-        self.assertIsNotNone(sample)
-        return sample
+        return self.receive(shape, dtype)
 
     def all_holds_are_free(self):
         held = [self.sample(n) for n in range(HOLDS)]
@@ -264,6 +243,7 @@ class DeviceSamples(unittest.TestCase):
             self.assertEqual((said["version"], said["shape"], said["typestr"][1:]), (3, (3, 2), letters))
             self.assertEqual((said["data"], said["strides"], said["stream"]), ((loan.address, False), None, None))
             self.assertEqual(loan.placement, shm.DEVICE)
+        self.assertEqual(self.publisher.loan((0, 3), shm.INT32).__cuda_array_interface__["data"], (0, False))
         loan.publish()
         with self.assertRaises(BufferError):
             loan.__cuda_array_interface__

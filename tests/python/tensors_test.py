@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Messages and NumPy arrays: no copy, no write, and each sample released exactly once. SHM_LIBRARY names the library."""
 
-import gc
 import os
 import pathlib
 import re
@@ -11,37 +10,12 @@ import tempfile
 import threading
 import unittest
 
-EXAMPLES = pathlib.Path(__file__).parents[2] / "examples-python"
-sys.path.insert(0, str(EXAMPLES))
+import numpy
 
-import numpy  # noqa: E402
-
-import shm  # noqa: E402
-
-HOLDS = 8  # What a topic has by default.
+from case import EXAMPLES, HOLDS, Case, shm
 
 
-class Tensors(unittest.TestCase):
-    def setUp(self):
-        self.root = tempfile.TemporaryDirectory(prefix="shm-python-", dir="/dev/shm")
-        os.environ["SHM_ROOT"] = self.root.name
-        self.subscriber, self.publisher = shm.Subscriber("/t"), shm.Publisher("/t")
-
-    def tearDown(self):
-        gc.collect()
-        self.publisher.close()
-        if self.subscriber is not None:
-            self.subscriber.close()
-        left = os.listdir(self.root.name)
-        self.root.cleanup()
-        # A sample that is still held would keep the topic.
-        self.assertEqual(left, [])
-
-    def receive(self, shape=(4,), dtype=shm.INT32):
-        sample = self.subscriber.receive(shape, dtype, timeout=0)
-        self.assertIsNotNone(sample)
-        return sample
-
+class Tensors(Case):
     def take(self, n):
         """Publishes an array of n and takes it."""
         self.publisher.publish(numpy.full(4, n, numpy.int32))

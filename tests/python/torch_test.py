@@ -1,44 +1,17 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Messages and torch tensors in the processor's memory: no copy, and each sample released exactly once. SHM_LIBRARY names the library."""
 
-import gc
 import os
-import pathlib
 import subprocess
 import sys
-import tempfile
 import unittest
 
-EXAMPLES = pathlib.Path(__file__).parents[2] / "examples-python"
-sys.path.insert(0, str(EXAMPLES))
+import torch
 
-import torch  # noqa: E402
-
-import shm  # noqa: E402
-
-HOLDS = 8  # What a topic has by default.
+from case import EXAMPLES, HOLDS, Case, shm
 
 
-class Tensors(unittest.TestCase):
-    def setUp(self):
-        self.root = tempfile.TemporaryDirectory(prefix="shm-python-", dir="/dev/shm")
-        os.environ["SHM_ROOT"] = self.root.name
-        self.subscriber, self.publisher = shm.Subscriber("/t"), shm.Publisher("/t")
-
-    def tearDown(self):
-        gc.collect()
-        self.publisher.close()
-        self.subscriber.close()
-        left = os.listdir(self.root.name)
-        self.root.cleanup()
-        # A sample that is still held would keep the topic.
-        self.assertEqual(left, [])
-
-    def receive(self, shape=(4,), dtype=shm.INT32):
-        sample = self.subscriber.receive(shape, dtype, timeout=0)
-        self.assertIsNotNone(sample)
-        return sample
-
+class Tensors(Case):
     def test_a_tensor_is_the_message(self):
         self.publisher.publish(torch.arange(6, dtype=torch.float64))
         sample = self.receive((2, 3), shm.FLOAT64)
