@@ -20,8 +20,7 @@ impl Pool {
             // Nothing that others would lose could make room for it.
             return Err(Error::OutOfMemory { wanted, used: self.used, budget: self.budget });
         }
-        let held_back = !self.retiring.limbo().is_empty();
-        if held_back && self.scarce % SCARCE_ROUNDS == 1 {
+        if !self.retiring.limbo().is_empty() && self.scarce % SCARCE_ROUNDS == 1 {
             self.recover_dead(topic)?;
         }
         // What others would lose has to make room: for a chunk that there is, or for a segment, which needs a file.

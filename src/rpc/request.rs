@@ -91,14 +91,10 @@ impl<'a> Request<'a> {
         message: &str,
         deadline: Option<Instant>,
     ) -> Result<Option<bool>> {
-        let wanted = self.wait_until_wanted(deadline)?;
-        if wanted != Some(true) {
-            return Ok(wanted);
-        }
-        let mut draft = self.draft(4 + message.len())?;
-        draft[..4].copy_from_slice(&code.to_le_bytes());
-        draft[4..].copy_from_slice(message.as_bytes());
-        Ok(Some(self.answer(draft, Info::ERROR)))
+        self.write_until(4 + message.len(), Info::ERROR, deadline, |reply| {
+            reply[..4].copy_from_slice(&code.to_le_bytes());
+            reply[4..].copy_from_slice(message.as_bytes());
+        })
     }
 
     /// Sends a copy of `part` as one of several replies; waits until the client has taken the one before. False: the call is over.
@@ -133,7 +129,7 @@ impl<'a> Request<'a> {
     }
 
     pub(crate) fn send_part_until(&mut self, part: &[u8], deadline: Option<Instant>) -> Result<Option<bool>> {
-        self.copy_until(part, Info::MORE, deadline)
+        self.write_until(part.len(), Info::MORE, deadline, |reply| reply.copy_from_slice(part))
     }
 
     /// Ends a stream of replies; waits until the client has taken the last one. False: the call is over.
@@ -155,18 +151,24 @@ impl<'a> Request<'a> {
 
     /// The same; on an error the request isn't given up. `None`: not until `deadline`.
     pub(crate) fn finish_until(&mut self, deadline: Option<Instant>) -> Result<Option<bool>> {
-        self.copy_until(&[], Info::END, deadline)
+        self.write_until(0, Info::END, deadline, |_| ())
     }
 
-    /// Sends a copy of `reply` when one is wanted. `None`: not until `deadline`.
-    fn copy_until(&mut self, reply: &[u8], flags: u64, deadline: Option<Instant>) -> Result<Option<bool>> {
+    /// Sends a reply of `len` bytes, which `write` fills, when one is wanted. `None`: not until `deadline`.
+    fn write_until(
+        &mut self,
+        len: usize,
+        flags: u64,
+        deadline: Option<Instant>,
+        write: impl FnOnce(&mut [u8]),
+    ) -> Result<Option<bool>> {
         // Before the loan: the part before comes back by that.
         let wanted = self.wait_until_wanted(deadline)?;
         if wanted != Some(true) {
             return Ok(wanted);
         }
-        let mut draft = self.draft(reply.len())?;
-        draft.copy_from_slice(reply);
+        let mut draft = self.draft(len)?;
+        write(&mut draft);
         Ok(Some(self.answer(draft, flags)))
     }
 
